@@ -1,0 +1,38 @@
+# `make help` lists the targets. Needs Python 3.11 or newer and make; all else comes by pip.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check up down bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Touchstone needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## virtual environment, pinned dependencies
+
+check: $(STAMP) ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## all checks, then all tests, fast ones first
+	$(BIN)/python -m pytest
+
+demo: $(STAMP) ## the main job on this machine, start to end
+	$(BIN)/python -m services.cli.main demo
+
+up: $(STAMP) ## start the single-machine stack
+	$(BIN)/touchstone up
+
+down: $(STAMP) ## stop it
+	$(BIN)/touchstone down
