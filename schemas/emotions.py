@@ -37,6 +37,4 @@ CLUSTERS: Final[dict[Cluster, tuple[str, ...]]] = {
 
 EMOTIONS: Final[tuple[str, ...]] = tuple(name for names in CLUSTERS.values() for name in names)
 
-CLUSTER_OF: Final[dict[str, Cluster]] = {
-    name: cluster for cluster, names in CLUSTERS.items() for name in names
-}
+CLUSTER_OF: Final[dict[str, Cluster]] = {name: cluster for cluster, names in CLUSTERS.items() for name in names}

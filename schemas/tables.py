@@ -1,0 +1,211 @@
+"""Tables and their columns, in order: spelled here and nowhere else. The migrations are checked against this.
+
+Times are DateTime64(6, 'UTC'); the epoch means "never". Sums decay from `last_event_at`, the state's reference time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+DATABASE: Final = "touchstone"
+
+DIMENSIONS: Final = ("effectiveness", "ease", "emotion")
+"""Did it work, what did it take, how did it feel."""
+
+HALF_LIVES: Final = ("fast", "slow")
+SUMS: Final = ("w", "s", "q")
+
+RECENT_IDS: Final = 16
+RECENT_CASES: Final = 4
+ACTIVITY_DAYS: Final = 32
+
+TIME: Final = "DateTime64(6, 'UTC')"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as created; ``comment`` is shown by every tool that lists tables."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of `DATABASE`; ``columns`` in the order of inserts."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _table(name: str, *columns: tuple[str, str, str]) -> Table:
+    return Table(name, tuple(Column(*column) for column in columns))
+
+
+_FELT = tuple(
+    column
+    for dimension in DIMENSIONS
+    for column in (
+        (f"{dimension}_valence", "Float32", f"How it was read for {dimension}: -1 worst to 1 best"),
+        (f"{dimension}_weight", "Float32", f"Weight of that reading; 0 means the event says nothing on {dimension}"),
+    )
+)
+
+TOUCHPOINTS: Final = _table(
+    "touchpoints",
+    ("customer_id", "String", "Whose experience this is"),
+    ("occurred_at", TIME, "When it happened"),
+    ("event_id", "FixedString(16)", "Identity, 16 bytes of a UUID; UUIDNumToString(event_id) shows it"),
+    ("received_at", TIME, "When ingest took it in"),
+    ("source", "LowCardinality(String)", "The system that sent it"),
+    ("kind", "LowCardinality(String)", "What sort of event it is"),
+    ("touchpoint", "LowCardinality(String)", "Where it happened, dotted name"),
+    ("channel", "LowCardinality(String)", "How it reached the customer; empty when unknown"),
+    ("journey_id", "String", "The journey it is a step of; empty when none"),
+    ("outcome", "LowCardinality(String)", "succeeded, failed, abandoned, or empty"),
+    ("metric", "LowCardinality(String)", "Scale of the rating, or empty"),
+    ("rating", "Nullable(Float64)", "The answer on that scale"),
+    ("emotion", "LowCardinality(String)", "What the customer felt, or empty"),
+    ("intensity", "Nullable(Float64)", "How strongly, 0 to 1"),
+    ("confidence", "Nullable(Float64)", "How sure the source is of the emotion, 0 to 1"),
+    ("amount_micros", "Nullable(Int64)", "Money in millionths of the currency's unit"),
+    ("currency", "LowCardinality(String)", "ISO 4217 code, or empty"),
+    ("case_id", "String", "The complaint or ticket it belongs to, or empty"),
+    ("text", "String", "The customer's own words, or empty"),
+    ("sender_event_id", "String", "The sender's id where it was no UUID, or empty"),
+    ("attributes", "Map(String, String)", "Whatever else the sender wanted kept"),
+    *_FELT,
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset in that partition"),
+)
+
+_STATE_SUMS = tuple(
+    (
+        f"{dimension}_{half_life}_{letter}",
+        "Float64",
+        {
+            "w": f"Sum of weights for {dimension}, {half_life} half-life, as of last_event_at",
+            "s": f"Sum of weight x valence for {dimension}, {half_life} half-life, as of last_event_at",
+            "q": f"Sum of weight x valence squared for {dimension}, {half_life} half-life, as of last_event_at",
+        }[letter],
+    )
+    for dimension in DIMENSIONS
+    for half_life in HALF_LIVES
+    for letter in SUMS
+)
+
+CUSTOMER_STATE: Final = _table(
+    "customer_state",
+    ("customer_id", "String", "Whose state this is"),
+    ("log_partition", "UInt16", "The partition this customer lives in"),
+    ("log_offset", "Int64", "Offset of the last event folded in; also the row's version: the highest wins"),
+    ("updated_at", TIME, "received_at of that event"),
+    *_STATE_SUMS,
+    (
+        "worst_severity",
+        "Float64",
+        "Weight x badness of the worst recent moment, as of worst_at; halves every slow half-life",
+    ),
+    ("last_valence", "Float64", "Valence of the last felt moment, mean over its dimensions"),
+    ("spend_fast", "Float64", "Net spend in currency units, fast half-life, as of last_event_at"),
+    ("spend_slow", "Float64", "Net spend in currency units, slow half-life, as of last_event_at"),
+    ("survey_load", "Float64", "Surveys sent, slow half-life, as of last_event_at"),
+    ("risk", "Float64", "Loyalty risk when last judged; the view customer_scores has it as of now"),
+    ("events", "UInt32", "Events folded in, without reviews"),
+    ("felt", "UInt32", "Events among them that said how it felt"),
+    ("activities", "UInt32", "Behaviours that count as coming back"),
+    ("surveys_sent", "UInt32", "Surveys sent to the customer"),
+    ("survey_responses", "UInt32", "Surveys answered"),
+    ("complaints_opened", "UInt32", "Complaints opened"),
+    ("complaints_resolved", "UInt32", "Complaints resolved"),
+    ("spend_micros", "Int64", "Net spend ever, millionths of the currency's unit"),
+    ("first_event_at", TIME, "occurred_at of the earliest event"),
+    ("last_event_at", TIME, "occurred_at of the latest event: the reference time of all decaying sums"),
+    ("worst_at", TIME, "When the worst recent moment happened"),
+    ("worst_touchpoint", "LowCardinality(String)", "Where the worst recent moment happened"),
+    ("last_felt_at", TIME, "When the last felt moment happened"),
+    ("last_touchpoint", "LowCardinality(String)", "Where the last felt moment happened"),
+    ("last_activity_at", TIME, "When the customer last came back"),
+    ("last_feedback_at", TIME, "Latest unhappy answer or complaint"),
+    ("last_follow_up_at", TIME, "Latest follow-up by us"),
+    ("last_cancellation_at", TIME, "Latest cancellation"),
+    ("last_commitment_at", TIME, "Latest renewal, subscription or purchase"),
+    ("band", "LowCardinality(String)", "Risk band when last judged: low, elevated, high"),
+    ("band_since", TIME, "When the customer entered that band"),
+    ("judged_at", TIME, "received_at of the event at which risk was last judged"),
+    ("model_version", "LowCardinality(String)", "Risk model used for that judgement"),
+    (
+        "activity_days",
+        f"FixedString({2 * ACTIVITY_DAYS})",
+        "Latest days with activity: little-endian UInt16 days since 1970, ascending, zeros first",
+    ),
+    ("cases", f"FixedString({8 * RECENT_CASES})", "Latest cases: UInt64 of second << 32 | hash31 << 1 | resolved"),
+    ("recent_ids", f"FixedString({8 * RECENT_IDS})", "Latest event ids: UInt64 of second << 32 | hash32"),
+    ("ids_horizon_s", "UInt32", "Latest second that ever fell out of recent_ids; older events are looked up"),
+)
+
+LOYALTY_SIGNALS: Final = _table(
+    "loyalty_signals",
+    ("signal_id", "FixedString(16)", "Identity, made from customer, partition and offset"),
+    ("customer_id", "String", "Whose risk crossed a level"),
+    ("judged_at", TIME, "received_at of the event that made it cross"),
+    ("from_band", "LowCardinality(String)", "Band before"),
+    ("to_band", "LowCardinality(String)", "Band after"),
+    ("risk", "Float64", "P(does not come back within the horizon), 0 to 1"),
+    ("score", "Float64", "Experience score at that moment, 0 to 100"),
+    ("trend", "Float64", "Fast minus slow score at that moment"),
+    ("confidence", "Float64", "Weight of evidence behind the score, 0 to 1"),
+    ("value_at_risk", "Float64", "Risk x expected spend over the horizon, currency units"),
+    ("reasons", "Array(Tuple(reason String, log_odds Float64))", "Signed contributions, largest first"),
+    ("model_version", "LowCardinality(String)", "Risk model that judged"),
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset of the event that made it cross"),
+)
+
+REJECTED_EVENTS: Final = _table(
+    "rejected_events",
+    ("stage", "LowCardinality(String)", "ingest: refused at the edge; log: a record that could not be taken"),
+    ("log_partition", "UInt16", "Where it stands: in topic rejected (stage ingest) or touchpoints (stage log)"),
+    ("log_offset", "Int64", "Offset in that partition"),
+    ("rejected_at", TIME, "When it was received"),
+    ("reason", "LowCardinality(String)", "Closed vocabulary, see docs"),
+    ("field", "String", "The field at fault, if one is"),
+    ("detail", "String", "What is wrong and what to do"),
+    ("source", "String", "Sending system, if it could be read"),
+    ("customer_id", "String", "Customer, if it could be read"),
+    ("payload", "String", "The raw bytes, cut at 64 KiB"),
+)
+
+REPEATED_EVENTS: Final = _table(
+    "repeated_events",
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset of the repeat"),
+    ("received_at", TIME, "When the repeat was received"),
+    ("customer_id", "String", "Customer"),
+    ("event_id", "FixedString(16)", "The id that came again"),
+    ("conflict", "Bool", "True if the content differed from the first; the first one stands"),
+)
+
+MODELS: Final = _table(
+    "models",
+    ("version", "String", "Name of the risk model"),
+    ("activated_at", TIME, "The latest activated model judges"),
+    ("parameters", "String", "JSON: every number the risk formula uses"),
+    ("report", "String", "JSON: data span, counts, validation figures; empty for documented defaults"),
+)
+
+TABLES: Final[tuple[Table, ...]] = (
+    TOUCHPOINTS,
+    CUSTOMER_STATE,
+    LOYALTY_SIGNALS,
+    REJECTED_EVENTS,
+    REPEATED_EVENTS,
+    MODELS,
+)
