@@ -1,0 +1,100 @@
+"""Stops a worker that is stuck, so that its supervisor starts a fresh one.
+
+Two nets: a task on the event loop applies the ProgressRule, and a thread notices when the event loop itself
+does not run any more (then no task can).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import cast
+
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
+
+from services.scoring.record_batches.app import RecordBatchApp
+from services.scoring.record_batches.errors import ProgressStalled
+from services.scoring.record_batches.progress import Observation, ProgressRule
+from services.scoring.record_batches.transport import RecordBatchConsumer
+
+__all__ = ["EXIT_STUCK", "LoopGuard", "watch_progress"]
+
+logger = logging.getLogger(__name__)
+
+EXIT_STUCK = 1
+
+
+async def watch_progress(
+    app: RecordBatchApp,
+    rule: ProgressRule[TP],
+    *,
+    every_s: float,
+    excused: Callable[[], bool],
+    on_beat: Callable[[], None],
+) -> None:
+    """Observe until the app stops; on a stall fail the app with ProgressStalled."""
+    while not app.should_stop:
+        on_beat()
+        seen = await _observe(app, timeout_s=every_s, excused=excused())
+        reason = rule.observe(time.monotonic(), seen)
+        if reason is not None:
+            await app.fail(ProgressStalled(reason))
+            return
+        await app.sleep(every_s)
+
+
+async def _observe(app: RecordBatchApp, *, timeout_s: float, excused: bool) -> Observation[TP]:
+    consumer = cast(RecordBatchConsumer, app.consumer)
+    try:
+        assigned = consumer.assignment()
+        if app.rebalancing:
+            return Observation({}, None, excused)
+        ends = await asyncio.wait_for(consumer.highwaters(*assigned), timeout_s) if assigned else {}
+    except (ConsumerNotStarted, KafkaError, TimeoutError):
+        return Observation({}, None, excused)
+    positions = {tp: position for tp in assigned if (position := app.ledger.position(tp)) is not None}
+    return Observation(positions, dict(ends), excused)
+
+
+class LoopGuard:
+    """A thread that ends the process when `beat` is not called for `limit_s` seconds.
+
+    Counts its own ticks instead of reading a clock, so a paused process is not killed when it wakes.
+    """
+
+    def __init__(self, limit_s: float, *, exit_process: Callable[[int], None] = os._exit) -> None:
+        self._limit_ticks = int(limit_s)
+        self._exit_process = exit_process
+        self._missed = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loop-guard", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def beat(self) -> None:
+        self._missed = 0
+
+    def expect_end_within(self, limit_s: float) -> None:
+        """The process is stopping: from now on nothing beats, and it must be over in time."""
+        self._missed = 0
+        self._limit_ticks = int(limit_s)
+        self.beat = lambda: None  # type: ignore[method-assign]
+
+    def _run(self) -> None:
+        while not self._stop.wait(1.0):
+            self._missed += 1
+            if self._missed > self._limit_ticks:
+                logger.critical("the event loop has not run for %d s: the process ends", self._missed)
+                logging.shutdown()
+                self._exit_process(EXIT_STUCK)
+                return
