@@ -1,0 +1,443 @@
+"""ClickHouse's HTTP interface as an ASGI application: the event loop moves bytes, threads run statements."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeVar
+
+from infra.embedded.clickhouse import bodies, request, sql
+from infra.embedded.clickhouse.access import Login, ReadGate, Users
+from infra.embedded.clickhouse.blocks import for_revision
+from infra.embedded.clickhouse.engine import Engine, Insertion, Session, Stats
+from infra.embedded.clickhouse.errors import (
+    AUTHENTICATION_FAILED,
+    READONLY,
+    SERVER_ERROR,
+    SESSION_IS_LOCKED,
+    SESSION_NOT_FOUND,
+    SYNTAX_ERROR,
+    AccessError,
+    ClickHouseError,
+    http_status,
+)
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
+
+APPEND_BYTES: Final = 1 << 20
+# A result this small goes out as one message, with an error status if it fails on the way.
+RESPONSE_BUFFER_BYTES: Final = 1 << 20
+MAX_OWNER_QUERY_BYTES: Final = 256 << 20
+MAX_READER_QUERY_BYTES: Final = 4 << 20
+# The head of an INSERT must end within this.
+MAX_INSERT_HEAD_BYTES: Final = 1 << 20
+RECEIVE_TIMEOUT_S: Final = 300.0
+MAX_SESSIONS: Final = 1000
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its request was complete."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    session: Session
+    lock: threading.Lock
+    expires_s: float
+    timeout_s: float
+
+
+class Sessions:
+    """Sessions that clients name by `session_id`; each ends when unused for its timeout."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._lock = threading.Lock()
+
+    def take(self, login: Login, asked: request.Request) -> tuple[Session, Callable[[], None]]:
+        """The session for a request, and what gives it back. Raises ClickHouseError 372, 373."""
+        name = asked.parameters.get("session_id", "")
+        if not name:
+            session = self._engine.session(login.reader, asked.database)
+            return session, session.close
+        kept = self._named((login.user, name), login, asked)
+        if not kept.lock.acquire(blocking=False):
+            raise ClickHouseError(SESSION_IS_LOCKED, f"Session {name[:64]} is locked by a concurrent client")
+
+        def give_back() -> None:
+            kept.expires_s = time.monotonic() + kept.timeout_s
+            kept.lock.release()
+
+        try:
+            if asked.database:
+                kept.session.use(asked.database)
+        except ClickHouseError:
+            give_back()
+            raise
+        return kept.session, give_back
+
+    def _named(self, key: tuple[str, str], login: Login, asked: request.Request) -> _Kept:
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None:
+                if asked.flag("session_check"):
+                    raise ClickHouseError(SESSION_NOT_FOUND, f"Session {key[1][:64]} not found")
+                if len(self._kept) >= MAX_SESSIONS:
+                    raise ClickHouseError(SESSION_IS_LOCKED, "Too many sessions are open")
+                kept = _Kept(self._engine.session(login.reader), threading.Lock(), 0.0, 0.0)
+                self._kept[key] = kept
+            kept.timeout_s = asked.session_timeout_s
+            kept.expires_s = time.monotonic() + kept.timeout_s
+            return kept
+
+    def expire(self, everything: bool = False) -> None:
+        """Close sessions whose time is over (or all that are free)."""
+        now_s = time.monotonic()
+        with self._lock:
+            for key, kept in [*self._kept.items()]:
+                if (everything or kept.expires_s < now_s) and kept.lock.acquire(blocking=False):
+                    kept.session.close()
+                    del self._kept[key]
+
+
+class HttpServer:
+    """The application; `close` after the web server has stopped."""
+
+    def __init__(self, engine: Engine, users: Users, gate: ReadGate, threads: int) -> None:
+        self._engine = engine
+        self._users = users
+        self._gate = gate
+        self._sessions = Sessions(engine)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="clickhouse-http")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("only HTTP is served")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        method, path = scope["method"], scope["path"]
+        if path in {"/ping", "/replicas_status"}:
+            await _answer(send, 200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"}, method == "HEAD")
+        elif path != "/":
+            text = b"There is no handle here. Use / for queries or /ping for health checks.\n"
+            await _answer(send, 404, text, {}, method == "HEAD")
+        elif method not in {"GET", "POST", "HEAD"}:
+            await _answer(send, 405, b"Use GET or POST.\n", {"Allow": "GET, HEAD, POST"})
+        elif method != "POST" and not scope["query_string"]:
+            await _answer(send, 200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"}, method == "HEAD")
+        else:
+            await _Exchange(self, method, scope["query_string"], headers, receive, send).run()
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run blocking work beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def expire_sessions(self) -> None:
+        """Close sessions that nobody used in time; call it now and then."""
+        self._sessions.expire()
+
+    def close(self) -> None:
+        """Wait for running statements and close all sessions."""
+        self._pool.shutdown(wait=True)
+        self._sessions.expire(everything=True)
+
+    @property
+    def parts(self) -> tuple[Engine, Users, ReadGate, Sessions]:
+        """What one exchange needs."""
+        return self._engine, self._users, self._gate, self._sessions
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Mapping[str, str], head_only: bool = False) -> None:
+    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": b"" if head_only else body})
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(
+        self,
+        server: HttpServer,
+        method: str,
+        raw_query: bytes,
+        headers: Mapping[str, str],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._server = server
+        self._engine, self._users, self._gate, self._sessions = server.parts
+        self._method = method
+        self._raw_query = raw_query
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+        self._started = False
+        self._more_body = True
+        self._stats = Stats()
+        self._reply: dict[str, str] = {}
+
+    async def run(self) -> None:
+        try:
+            asked = request.read(self._method, self._raw_query, self._headers)
+            self._reply = {"X-ClickHouse-Query-Id": asked.query_id, "X-ClickHouse-Timezone": self._engine.timezone}
+            login = self._users.login(asked.user, asked.password)
+            await self._logged_in(asked, login)
+        except ClickHouseError as error:
+            await self._fail(error)
+        except ClientGoneError:
+            log.info("an HTTP client left before its request was complete")
+        except Exception as error:
+            log.exception("an HTTP request failed")
+            await self._fail(ClickHouseError(SERVER_ERROR, type(error).__name__))
+
+    async def _fail(self, error: ClickHouseError) -> None:
+        text = (error.text(self._engine.version) + "\n").encode("utf-8", "replace")
+        if self._started:
+            # The status is out: break the transfer off, so that nobody takes the rest for a whole result.
+            await self._send({"type": "http.response.body", "body": text, "more_body": True})
+            raise ConnectionAbortedError(f"query failed after its first rows: code {error.code}")
+        headers = {**self._reply, "Content-Type": "text/plain; charset=UTF-8"}
+        headers["X-ClickHouse-Exception-Code"] = str(error.code)
+        if error.code == AUTHENTICATION_FAILED:
+            headers["WWW-Authenticate"] = 'Basic realm="ClickHouse"'
+        if self._more_body:
+            headers["Connection"] = "close"  # the rest of the body was not read
+        await _answer(self._send, http_status(error.code), text, headers, self._method == "HEAD")
+
+    # -- request body -------------------------------------------------------------------------------------------
+
+    async def _body(self) -> bytes:
+        """The next piece of the body, at most what the web server had at hand; empty at the end."""
+        while self._more_body:
+            message = await asyncio.wait_for(self._receive(), RECEIVE_TIMEOUT_S)
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            self._more_body = message.get("more_body", False)
+            if piece := message.get("body", b""):
+                return bytes(piece)
+        return b""
+
+    async def _all(self, unpack: bodies.Decoder, limit: int, begun: bytes = b"") -> bytes:
+        parts, total = [begun], len(begun)
+        while piece := await self._body():
+            for plain in unpack.feed(piece):
+                total += len(plain)
+                if total > limit:
+                    raise ClickHouseError(SYNTAX_ERROR, f"The query is longer than {limit} bytes", "QUERY_IS_TOO_LARGE")
+                parts.append(plain)
+        unpack.end()
+        return b"".join(parts)
+
+    # -- judging ------------------------------------------------------------------------------------------------
+
+    async def _logged_in(self, asked: request.Request, login: Login) -> None:
+        limit = MAX_READER_QUERY_BYTES if login.reader else MAX_OWNER_QUERY_BYTES
+        unpack = bodies.decoder(self._headers.get("content-encoding", ""), asked.flag("decompress"))
+        content_type = self._headers.get("content-type", "")
+        body = b""
+        if content_type.lower().startswith("multipart/form-data"):
+            asked.take(request.form_fields(content_type, await self._all(unpack, request.MAX_FORM_BYTES)))
+        text = asked.parameters.get("query", "").encode("utf-8", "surrogateescape")
+        if not login.reader:
+            found, body = await self._insert_head(text, unpack)
+            if found is not None:
+                await self._insert(asked, login, found, body, unpack)
+                return
+        rest = await self._all(unpack, limit, body)
+        statement = text + b"\n" + rest if text and rest else text or rest
+        if not statement.strip():
+            raise ClickHouseError(SYNTAX_ERROR, "Empty query")
+        await self._query(asked, login, statement.decode("utf-8", "surrogateescape"))
+
+    async def _insert_head(self, text: bytes, unpack: bodies.Decoder) -> tuple[tuple[sql.Insert, bytes] | None, bytes]:
+        """Find out whether this is an INSERT with data, reading no more of the body than its head.
+
+        Returns (head and statement bytes, data or query bytes already read from the body).
+        """
+        body = b""
+        # A separator: the statement in the URL ends where the body begins.
+        known = text + b"\n" if text else b""
+        while True:
+            seen = (known + body).decode("latin-1")
+            head = sql.parse_insert(seen, complete=not self._more_body)
+            if head != "more":
+                break
+            if len(body) > MAX_INSERT_HEAD_BYTES:
+                return None, body
+            body += b"".join(unpack.feed(await self._body()))
+        if not isinstance(head, sql.Insert):
+            return None, body
+        whole = known + body
+        return (head, whole[: head.data_start]), whole[head.data_start :]
+
+    async def _insert(
+        self,
+        asked: request.Request,
+        login: Login,
+        found: tuple[sql.Insert, bytes],
+        begun: bytes,
+        unpack: bodies.Decoder,
+    ) -> None:
+        head, _ = found
+        if self._method != "POST":
+            raise _get_reads_only()
+        in_thread = self._server.in_thread
+        target = head.target.encode("latin-1").decode("utf-8", "surrogateescape")
+        session, give_back = await in_thread(self._sessions.take, login, asked)
+        insertion: Insertion | None = None
+        try:
+            insertion = await in_thread(session.insert, target, head.format, asked.settings)
+            await self._pour(insertion, begun, unpack)
+            await in_thread(insertion.finish)
+            self._stats = insertion.stats
+        except BaseException:
+            if insertion is not None:
+                await in_thread(insertion.cancel)
+            raise
+        finally:
+            await in_thread(give_back)
+        headers = {**self._reply, "Content-Type": "text/plain; charset=UTF-8", **self._summary()}
+        await _answer(self._send, 200, b"", headers)
+
+    async def _pour(self, insertion: Insertion, begun: bytes, unpack: bodies.Decoder) -> None:
+        """Stream the body into the engine; the next piece is received while the engine takes the last one."""
+        pending: list[bytes] = [begun] if begun else []
+        size = len(begun)
+        running: asyncio.Future[None] | None = None
+        try:
+            while piece := await self._body():
+                pending.append(piece)
+                size += len(piece)
+                if size >= APPEND_BYTES:
+                    if running is not None:
+                        await running
+                    running = asyncio.ensure_future(self._server.in_thread(_append, insertion, unpack, pending, begun))
+                    pending, size, begun = [], 0, b""
+        finally:
+            if running is not None:
+                await running
+        await self._server.in_thread(_append, insertion, unpack, pending, begun)
+        unpack.end()
+
+    # -- queries ------------------------------------------------------------------------------------------------
+
+    async def _query(self, asked: request.Request, login: Login, statement: str) -> None:
+        in_thread = self._server.in_thread
+        session, give_back = await in_thread(self._sessions.take, login, asked)
+        chunks: Generator[bytes, None, None] | None = None
+        gone = asyncio.ensure_future(self._until_gone(session))
+        try:
+            chunks, format_ = await in_thread(self._begin, asked, login, session, statement)
+            packer, encoding = bodies.encoder(
+                self._headers.get("accept-encoding", ""), asked.flag("enable_http_compression"), asked.flag("compress")
+            )
+            self._reply["X-ClickHouse-Format"] = format_
+            self._reply["Content-Type"] = request.CONTENT_TYPES.get(format_.lower(), "text/plain; charset=UTF-8")
+            if format_.lower() in {"tsv", "tabseparatedwithnames", "tabseparatedwithnamesandtypes"}:
+                self._reply["Content-Type"] = request.CONTENT_TYPES["tabseparated"]
+            if encoding:
+                self._reply["Content-Encoding"] = encoding
+            limit = None if asked.flag("wait_end_of_query") else RESPONSE_BUFFER_BYTES
+            revision = asked.client_revision if format_.lower() == "native" else 0
+            while True:
+                body, done = await in_thread(_gather, chunks, packer, revision, limit)
+                if done and not self._started:
+                    await _answer(self._send, 200, body, {**self._reply, **self._summary()}, self._method == "HEAD")
+                    return
+                await self._stream(body, done)
+                if done:
+                    return
+        finally:
+            gone.cancel()
+            if chunks is not None:
+                await in_thread(chunks.close)
+            await in_thread(give_back)
+
+    def _begin(
+        self, asked: request.Request, login: Login, session: Session, statement: str
+    ) -> tuple[Generator[bytes, None, None], str]:
+        settings: Mapping[str, str] = asked.settings
+        if login.reader:
+            statement = self._gate.check(statement, asked.query_parameters)
+            settings = self._gate.settings(settings)
+        elif self._method != "POST" and self._engine.classify(statement)[0] == "MUTATING":
+            raise _get_reads_only()
+        if sql.without_outfile(statement) != statement:
+            raise AccessError(READONLY, "INTO OUTFILE is not served over HTTP: redirect the response instead")
+        format_, _ = sql.output_format(statement)
+        format_ = format_ or asked.format
+        return session.stream(statement, settings, asked.query_parameters, format_, self._stats), format_
+
+    async def _until_gone(self, session: Session) -> None:
+        """Stop the query of a client that closes its connection."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                await self._server.in_thread(session.cancel)
+                return
+
+    async def _stream(self, body: bytes, done: bool) -> None:
+        if not self._started:
+            raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self._reply.items()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+            self._started = True
+        await self._send(
+            {"type": "http.response.body", "body": b"" if self._method == "HEAD" else body, "more_body": not done}
+        )
+
+    def _summary(self) -> dict[str, str]:
+        numbers = {name: str(value) for name, value in asdict(self._stats).items()}
+        numbers["total_rows_to_read"] = numbers["read_rows"]
+        return {"X-ClickHouse-Summary": json.dumps(numbers, separators=(",", ":"))}
+
+
+def _get_reads_only() -> AccessError:
+    return AccessError(
+        READONLY,
+        "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly."
+        " You should use method POST for modifying queries",
+    )
+
+
+def _append(insertion: Insertion, unpack: bodies.Decoder, pieces: list[bytes], plain_start: bytes) -> None:
+    """Unpack and hand over; `plain_start` is a first piece that is unpacked already."""
+    if plain_start:
+        pieces = pieces[1:]
+        insertion.append(plain_start)
+    parts: list[bytes] = []
+    size = 0
+    for piece in unpack.feed(b"".join(pieces)):
+        parts.append(piece)
+        size += len(piece)
+        if size >= APPEND_BYTES:
+            insertion.append(b"".join(parts))
+            parts, size = [], 0
+    if parts:
+        insertion.append(b"".join(parts))
+
+
+def _gather(chunks: Iterator[bytes], packer: bodies.Encoder, revision: int, limit: int | None) -> tuple[bytes, bool]:
+    """Collect output until `limit` bytes (None: all of it); returns it packed, and whether that was the end."""
+    parts: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        packed = packer.pack(for_revision(chunk, revision) if revision else chunk)
+        parts.append(packed)
+        size += len(packed)
+        if limit is not None and size >= limit:
+            return b"".join(parts), False
+    parts.append(packer.finish())
+    return b"".join(parts), True

@@ -1,0 +1,151 @@
+"""Entry of the embedded ClickHouse server: `python -m infra.embedded.clickhouse.main --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+import uvicorn
+from pydantic import ValidationError
+
+from infra.embedded.clickhouse.access import ReadGate, Users
+from infra.embedded.clickhouse.engine import Engine
+from infra.embedded.clickhouse.errors import ClickHouseError
+from infra.embedded.clickhouse.http import HttpServer
+from infra.embedded.clickhouse.native import NativeServer
+from infra.embedded.clickhouse.settings import ClickHouseServerSettings
+
+log = logging.getLogger("infra.embedded.clickhouse")
+
+# Running statements may end within this; then the process ends, and the engine keeps what was acknowledged.
+STOP_GRACE_S: Final = 20.0
+WRONG_USE: Final = 2
+CANNOT_START: Final = 3
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to this process's own handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(256)
+    return listening
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Take the folder for this process; raises BlockingIOError when another server has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = (folder / "server.lock").open("w")
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+async def serve(settings: ClickHouseServerSettings, folder: Path, native: socket.socket, http: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; returns after a clean end."""
+    engine = Engine(folder, settings.limits)
+    users = Users(
+        settings.clickhouse_user,
+        settings.clickhouse_password.get_secret_value(),
+        settings.clickhouse_reader,
+        settings.clickhouse_reader_password.get_secret_value(),
+    )
+    gate = ReadGate(engine)
+    application = HttpServer(engine, users, gate, threads=settings.clickhouse_max_connections)
+    native_server = NativeServer(native, engine, users, gate, settings.clickhouse_max_connections)
+    web = _Uvicorn(
+        uvicorn.Config(
+            application,
+            loop="uvloop",
+            http="httptools",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=int(STOP_GRACE_S),
+        )
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    native_server.start()
+    serving = asyncio.create_task(web.serve(sockets=[http]))
+    print(f"ready: native {native.getsockname()[1]}, http {http.getsockname()[1]}", flush=True)
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 5)
+        application.expire_sessions()
+    log.info("stopping")
+    web.should_exit = True
+    await serving
+    await asyncio.to_thread(native_server.stop, STOP_GRACE_S)
+    await asyncio.to_thread(application.close)
+    gate.close()
+    engine.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server; returns the exit code (2 wrong use, 3 cannot start)."""
+    parser = argparse.ArgumentParser(prog="python -m infra.embedded.clickhouse.main", description=__doc__)
+    parser.add_argument("--data", type=Path, help="data folder (default: TOUCHSTONE_DATA_DIR/clickhouse)")
+    parser.add_argument("--host", help="address to listen on (TOUCHSTONE_CLICKHOUSE_HOST)")
+    parser.add_argument("--native-port", type=int, help="0 picks a free one (TOUCHSTONE_CLICKHOUSE_PORT)")
+    parser.add_argument("--http-port", type=int, help="0 picks a free one (TOUCHSTONE_CLICKHOUSE_HTTP_PORT)")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    overrides = {
+        "clickhouse_host": given.host,
+        "clickhouse_port": given.native_port,
+        "clickhouse_http_port": given.http_port,
+    }
+    try:
+        settings = ClickHouseServerSettings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        print(f"wrong settings: {error}", file=sys.stderr)
+        return WRONG_USE
+    folder = given.data or settings.data_dir / "clickhouse"
+    host = settings.clickhouse_host
+    try:
+        lock = _lock(folder)
+    except OSError as error:
+        print(f"the data folder {folder} cannot be taken, another server may run on it: {error}", file=sys.stderr)
+        return CANNOT_START
+    with lock:
+        try:
+            native, http = _listen(host, settings.clickhouse_port), _listen(host, settings.clickhouse_http_port)
+        except OSError as error:
+            ports = f"{settings.clickhouse_port} or {settings.clickhouse_http_port}"
+            print(f"port {ports} on {host} cannot be used, choose others: {error}", file=sys.stderr)
+            return CANNOT_START
+        try:
+            asyncio.run(serve(settings, folder, native, http))
+        except ClickHouseError as error:
+            print(f"the data folder {folder} cannot be opened: {error}", file=sys.stderr)
+            return CANNOT_START
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
