@@ -33,6 +33,8 @@ def parse_time_us(text: str) -> int:
     try:
         since = datetime.fromisoformat(text) - _EPOCH
     except ValueError:
+        if text.endswith("z"):  # RFC 3339 allows it, the standard library does not
+            return parse_time_us(text[:-1] + "Z")
         raise _bad_time(f"No such time; {_LIKE_THIS}. Leap seconds (:60) are sent as second 59.") from None
     except TypeError:  # a naive datetime cannot be subtracted from an aware one
         raise _bad_time(f"The UTC offset is missing; {_LIKE_THIS}.") from None
@@ -102,6 +104,6 @@ def _bad_amount(text: str) -> Problem:
     """A string that is no plain decimal: out of range if it is a number of another form, else no number."""
     try:
         number = Decimal(text)
-    except InvalidOperation:
+        return invalid("amount") if 0 <= number <= MAX_AMOUNT else _OUT_OF_RANGE
+    except InvalidOperation:  # no number, or NaN, which compares with none
         return invalid("amount")
-    return _OUT_OF_RANGE if number < 0 or number > MAX_AMOUNT else invalid("amount")

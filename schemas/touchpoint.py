@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, NotRequired, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field, SkipValidation, StringConstraints, TypeAdapter, WithJsonSchema
+from pydantic import ConfigDict, FailFast, Field, SkipValidation, StringConstraints, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
 
 from schemas.encode import Record
@@ -267,8 +267,14 @@ _CLOSED: Final = ConfigDict(extra="forbid", strict=True)
 EVENT: Final[TypeAdapter[Any]] = TypeAdapter(TouchpointIn, config=_CLOSED)
 """Validates one event; the value is a dict with the members that were sent."""
 
-EVENTS: Final[TypeAdapter[list[Any]]] = TypeAdapter(list[TouchpointIn], config=_CLOSED)
-"""Validates many events that are all good; a third faster than one by one."""
+EVENTS: Final[TypeAdapter[list[Any]]] = TypeAdapter(
+    Annotated[list[TouchpointIn], FailFast()], config=ConfigDict(extra="ignore", strict=True)
+)
+"""Validates many events at once and stops at the first bad one.
+
+Unknown members are dropped, not refused: refusing costs microseconds for each. The caller compares the number of
+members that came with those that are left, which tells repeated keys as well, and turns to `EVENT` if they differ.
+"""
 
 _SCALES: Final = {name: (scale.low, scale.high, scale.whole) for name, scale in METRICS.items()}
 

@@ -1,0 +1,91 @@
+"""Whatever fits the schema: our bytes are fastavro's, and Apache avro and fastavro read them back."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import avro.io
+import avro.schema
+import fastavro
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.decode import MARKER_BYTES, decode
+from schemas.emotions import EMOTIONS
+from schemas.encode import encode
+from schemas.kinds import KINDS, OUTCOMES
+from schemas.metrics import METRICS
+from schemas.versions import CURRENT, HEADER_BYTES
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MICROSECOND_OF_9999 = 253_402_300_799_999_999
+
+strings = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+times_us = st.integers(0, LAST_MICROSECOND_OF_9999)
+doubles = st.floats(allow_nan=False, allow_infinity=False)
+longs = st.integers(-(1 << 63), (1 << 63) - 1)
+
+records = st.fixed_dictionaries(
+    {
+        "event_id": st.binary(min_size=16, max_size=16),
+        "customer_id": strings,
+        "occurred_at": times_us,
+        "received_at": times_us,
+        "source": strings,
+        "kind": st.sampled_from(KINDS),
+        "touchpoint": strings,
+        "channel": strings,
+        "attributes": st.dictionaries(strings, strings, max_size=5),
+    },
+    optional={
+        "journey_id": st.none() | strings,
+        "outcome": st.none() | st.sampled_from(OUTCOMES),
+        "metric": st.none() | st.sampled_from(list(METRICS)),
+        "rating": st.none() | doubles,
+        "emotion": st.none() | st.sampled_from(EMOTIONS),
+        "intensity": st.none() | doubles,
+        "confidence": st.none() | doubles,
+        "amount_micros": st.none() | longs,
+        "currency": st.none() | strings,
+        "case_id": st.none() | strings,
+        "text": st.none() | strings,
+        "sender_event_id": st.none() | strings,
+    },
+)
+
+FAST_SCHEMA = fastavro.parse_schema(CURRENT.document)
+APACHE = avro.io.DatumReader(avro.schema.parse(CURRENT.text))
+
+
+def time_of(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
+
+
+@given(records)
+@settings(max_examples=300, deadline=None)
+def test_bytes_are_fastavros_and_apache_reads_them(record: dict[str, Any]) -> None:
+    value = encode(record)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, FAST_SCHEMA, record)
+    assert value == CURRENT.header + out.getvalue()
+
+    expected = dict.fromkeys((field["name"] for field in CURRENT.document["fields"]), None) | record
+    expected |= {name: time_of(record[name]) for name in ("occurred_at", "received_at")}
+    source = io.BytesIO(value[HEADER_BYTES:])
+    assert APACHE.read(avro.io.BinaryDecoder(source)) == expected
+    assert source.read() == b""
+
+
+@given(records)
+@settings(max_examples=100, deadline=None)
+def test_columnar_decoder_never_finds_our_bytes_undecodable(record: dict[str, Any]) -> None:
+    decoded = decode([encode(record)], bytes(MARKER_BYTES))
+    if decoded.frame.height:
+        row = decoded.frame.row(0, named=True)
+        assert {name: row[name] for name in record if name != "attributes"} == {
+            name: value for name, value in record.items() if name != "attributes"
+        }
+    else:
+        assert [reject.reason for reject in decoded.rejects] == ["out_of_contract"]
