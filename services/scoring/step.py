@@ -1,0 +1,87 @@
+"""One step of the stream: new events into states, judging where the log says so.
+
+A customer is judged at an event if the event is live (it happened shortly before it was received) and no event of the
+same second of received_at has been judged already. That is a property of the log alone, so bands and signals come out
+the same however the log is cut into batches. An event that is not judged changes the score all the same; where it
+should change a band, the next review (see `services.scoring.reviews`) makes it so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.state_layout import INT_INDEX
+from services.scoring.events import Events
+from services.scoring.fold import Mask, activity_codes, fold
+from services.scoring.judge import Signal, judge
+from services.scoring.risk.model import RiskModel
+from services.scoring.state import Ints, States, Vocabulary
+
+LIVE_WITHIN_US: Final = 3_600_000_000
+"""An event received later than this after it happened is history: it is folded and does not signal by itself."""
+SECOND_US: Final = 1_000_000
+
+_JUDGED = INT_INDEX["judged_at"]
+
+
+@dataclass(slots=True)
+class Scorer:
+    """What a step needs besides states and events. Vocabularies grow; the rest is fixed while a process runs."""
+
+    model: RiskModel
+    touchpoints: Vocabulary
+    models: Vocabulary
+    activity: Mask
+
+    @classmethod
+    def of(cls, model: RiskModel) -> Scorer:
+        """A scorer that judges by ``model``."""
+        return cls(model, Vocabulary(), Vocabulary(), activity_codes(model.activity_kinds))
+
+
+def step(states: States, events: Events, scorer: Scorer) -> list[Signal]:
+    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return signals by offset."""
+    if not len(events):
+        return []
+    judged = judged_at(states, events)
+    # The events of a customer up to and including a judged one make a segment; segments of different customers with
+    # the same number are folded together, then those customers are judged.
+    before: Ints = np.cumsum(judged, dtype=np.int64) - judged
+    starts = np.flatnonzero(np.r_[True, events.row[1:] != events.row[:-1]])
+    segment: Ints = before - np.repeat(before[starts], np.diff(np.r_[starts, len(events)]))
+    signals: list[Signal] = []
+    for number in range(int(segment.max()) + 1):
+        mine = np.flatnonzero(segment == number) if segment.any() else np.arange(len(events))
+        part = events.select(mine) if len(mine) < len(events) else events
+        fold(states, part, scorer.activity, scorer.touchpoints)
+        at = np.flatnonzero(judged[mine])
+        if at.size:
+            signals += judge(
+                states,
+                part.row[at],
+                part.received_us[at],
+                part.offset[at],
+                scorer.model,
+                scorer.touchpoints,
+                scorer.models,
+            )
+    return sorted(signals, key=lambda signal: signal.log_offset)
+
+
+def judged_at(states: States, events: Events) -> npt.NDArray[np.bool_]:
+    """Which events are judged: live ones whose second of received_at is later than any judged before them."""
+    second = events.received_us // SECOND_US
+    live = events.received_us - events.occurred_us <= LIVE_WITHIN_US
+    last = states.ints[events.row, _JUDGED] // SECOND_US
+    first = np.r_[True, events.row[1:] != events.row[:-1]]
+    # A running maximum per customer: rows ascend, so adding a multiple of the row keeps customers apart.
+    span = np.int64(1) << 34
+    base = events.row.astype(np.int64) * span
+    mine = np.where(live, second, 0)
+    reached = np.maximum.accumulate(base + mine)
+    earlier = np.where(first, base, np.r_[np.int64(0), reached[:-1]]) - base
+    return np.asarray(live & (second > np.maximum(earlier, last)))
