@@ -5,13 +5,46 @@ from __future__ import annotations
 import errno
 import random
 import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import psutil
+
+from infra.embedded.errors import PortTakenError
 
 LOOPBACK = "127.0.0.1"
 # Below the range that the system hands to outgoing connections (32768 and up on Linux), so that a chosen
 # port is not taken by a client between the choice and the listening; above the well-known services.
 _CHOICE = range(20_000, 32_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PortNeed:
+    """A port that a part of the stack will listen on, and the setting that moves it."""
+
+    part: str
+    port: int
+    setting: str
+    host: str = LOOPBACK
+
+
+def require_free(needs: Iterable[PortNeed]) -> None:
+    """PortTakenError that names every taken port, its holder and the setting to change."""
+    needs = list(needs)
+    faults = []
+    by_address: dict[tuple[str, int], PortNeed] = {}
+    for need in needs:
+        twin = by_address.setdefault((need.host, need.port), need)
+        if twin is not need:
+            faults.append(
+                f"port {need.port} is given to both {twin.part} ({twin.setting}) and {need.part} ({need.setting})"
+            )
+        elif not is_free(need.port, need.host):
+            faults.append(
+                f"port {need.port} for {need.part} is taken by {holder(need.port)}: end it, or set {need.setting}"
+            )
+    if faults:
+        raise PortTakenError("\n".join([*faults, "`touchstone up --free-ports` chooses free ones."]))
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
