@@ -50,6 +50,8 @@ async def watch_progress(
 
 
 async def _observe(app: RecordBatchApp, *, timeout_s: float, excused: bool) -> Observation[TP]:
+    if not app.started:
+        return Observation({}, None, excused)
     consumer = cast(RecordBatchConsumer, app.consumer)
     try:
         assigned = consumer.assignment()
@@ -68,10 +70,12 @@ class LoopGuard:
     Counts its own ticks instead of reading a clock, so a paused process is not killed when it wakes.
     """
 
-    def __init__(self, limit_s: float, *, exit_process: Callable[[int], None] = os._exit) -> None:
-        self._limit_ticks = int(limit_s)
+    def __init__(self, limit_s: int, *, tick_s: float = 1.0, exit_process: Callable[[int], None] = os._exit) -> None:
+        self._limit_ticks = limit_s
+        self._tick_s = tick_s
         self._exit_process = exit_process
         self._missed = 0
+        self._ending = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loop-guard", daemon=True)
 
@@ -81,20 +85,23 @@ class LoopGuard:
     def stop(self) -> None:
         self._stop.set()
 
-    def beat(self) -> None:
-        self._missed = 0
+    def join(self) -> None:
+        self._thread.join()
 
-    def expect_end_within(self, limit_s: float) -> None:
-        """The process is stopping: from now on nothing beats, and it must be over in time."""
-        self._missed = 0
-        self._limit_ticks = int(limit_s)
-        self.beat = lambda: None  # type: ignore[method-assign]
+    def beat(self) -> None:
+        if not self._ending:
+            self._missed = 0
+
+    def expect_end_within(self, limit_s: int) -> None:
+        """The process is stopping: beats count no more, and it must be over in time."""
+        if not self._ending:
+            self._limit_ticks, self._missed, self._ending = limit_s, 0, True
 
     def _run(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(self._tick_s):
             self._missed += 1
             if self._missed > self._limit_ticks:
-                logger.critical("the event loop has not run for %d s: the process ends", self._missed)
-                logging.shutdown()
+                doing = "stopping takes too long" if self._ending else "the event loop has not run"
+                logger.critical("%s (%d s): the process ends", doing, self._missed)
                 self._exit_process(EXIT_STUCK)
                 return

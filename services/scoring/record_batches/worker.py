@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import faust
 from aiokafka.errors import KafkaConnectionError
@@ -25,9 +26,9 @@ EXIT_FAILED = 1
 EXIT_UNREACHABLE = 3
 
 WATCH_EVERY_S = 5.0
-LOOP_LIMIT_S = 60.0
+LOOP_LIMIT_S = 60
 """An event loop that has not run for this long is called dead; a batch is folded in far less."""
-STOP_LIMIT_S = 30.0
+STOP_LIMIT_S = 30
 """A stop that takes longer ends hard: two drains of 4.5 s, a commit, leaving the group, and room."""
 
 
@@ -39,7 +40,12 @@ records of one fetch dozens of times, which halves the throughput; nothing in th
 class _Worker(faust.Worker):
     logger = get_logger("faust.worker")
     guard: LoopGuard
+    watch: Callable[[], Coroutine[Any, Any, None]]
     start_error: Exception | None = None
+
+    async def on_first_start(self) -> None:
+        await super().on_first_start()
+        self.add_future(self.watch())  # from the very start: a group that is never joined is a stall too
 
     async def start(self) -> None:
         try:
@@ -81,12 +87,11 @@ def run_worker(
     asyncio.set_event_loop(loop)
     worker = _Worker(app, quiet=True, override_logging=False, redirect_stdouts=False, loop=loop)
     worker.guard = guard
+    worker.watch = lambda: watch_progress(
+        app, rule or ProgressRule(), every_s=watch_every_s, excused=excused, on_beat=guard.beat
+    )
     worker.spinner = None
 
-    async def progress() -> None:
-        await watch_progress(app, rule or ProgressRule(), every_s=watch_every_s, excused=excused, on_beat=guard.beat)
-
-    app.task(progress)
     _quieten_faust()
     gc.collect()
     gc.freeze()  # the modules loaded so far stay for good: never walk them again

@@ -125,9 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_what_is_open(self) -> None:
-        open_records = sum(
-            b.records for life in self.lives.values() for b in life.batches if not b.acknowledged
-        )
+        open_records = sum(b.records for life in self.lives.values() for b in life.batches if not b.acknowledged)
         assert self.ledger.open_records == open_records
 
     def teardown(self) -> None:

@@ -9,9 +9,7 @@ def seen(position: int, end: int | None, *, excused: bool = False) -> Observatio
     return Observation({"p0": position}, None if end is None else {"p0": end}, excused)
 
 
-def first_reason(
-    rule: ProgressRule[str], observations: list[Observation[str]], every_s: float
-) -> tuple[int, str]:
+def first_reason(rule: ProgressRule[str], observations: list[Observation[str]], every_s: float) -> tuple[int, str]:
     for index, observation in enumerate(observations):
         reason = rule.observe(1000.0 + index * every_s, observation)
         if reason is not None:
