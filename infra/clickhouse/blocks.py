@@ -1,0 +1,214 @@
+"""Blocks of ClickHouse's Native format, made from whole columns: no Python object per row.
+
+A block is two counts, then per column its name, its type and its values, laid out as the server keeps them in
+memory; the server copies them instead of parsing. docs/adr/0004-clickhouse-tables.md compares the ways to insert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from schemas.tables import TIME, Table
+
+Bytes = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
+
+# Native.LowCardinality: version of the keys' serialisation, then flags with the width of the codes.
+_SHARED_DICTIONARIES: Final = (1).to_bytes(8, "little")
+_ADDITIONAL_KEYS: Final = 1 << 9
+_CODE_TYPES: Final = ((1 << 8, "<u1"), (1 << 16, "<u2"), (1 << 32, "<u4"))
+_VARINT_STEPS: Final = (1 << 7, 1 << 14, 1 << 21, 1 << 28)
+
+
+_NUMBERS: Final = {
+    TIME: "<i8",
+    "Int64": "<i8",
+    "UInt32": "<u4",
+    "UInt16": "<u2",
+    "Float64": "<f8",
+    "Float32": "<f4",
+    "Bool": "<u1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Names as places in a list: ``codes`` (n,) are integers from 0 to ``len(names) - 1``."""
+
+    names: Sequence[str]
+    codes: npt.NDArray[Any]
+
+
+Values = pl.Series | npt.NDArray[Any] | Coded
+"""One column: a series for strings, maps and what may be null; an array for numbers, times in microseconds and, as
+a matrix of a row each, for fixed strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows on their way into ``table``: the names of its columns, and the bytes."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    data: bytes
+
+
+def block_of(table: Table, rows: int, values: Mapping[str, Values]) -> Block:
+    """A block of ``rows`` rows with every column of the table. KeyError names a column without values."""
+    parts: list[bytes] = [varint(len(table.columns)), varint(rows)]
+    for column in table.columns:
+        parts += (text(column.name), text(column.type), *lay_out(column.type, values[column.name]))
+    return Block(table.name, table.names, rows, b"".join(parts))
+
+
+def lay_out(type_name: str, values: Values) -> tuple[bytes, ...]:
+    """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
+    if isinstance(values, Coded):
+        return (coded(values.names, values.codes),)
+    if isinstance(values, np.ndarray):
+        return (numbers(values, "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]),)
+    if type_name in _NUMBERS:
+        return (numbers(values.to_numpy(), _NUMBERS[type_name]),)
+    if type_name == "String":
+        return (strings(values),)
+    if type_name == "LowCardinality(String)":
+        return (low_cardinality(values),)
+    name, _, inner = type_name.removesuffix(")").partition("(")
+    if name == "FixedString":
+        return (fixed_strings(values, int(inner)),)
+    if name == "Nullable":
+        return nullable(values, _NUMBERS[inner])
+    if type_name == "Map(String, String)":
+        return string_maps(values)
+    raise TypeError(f"column {values.name}: no way is known to write {type_name}")
+
+
+def varint(value: int) -> bytes:
+    """ClickHouse's variable-length unsigned integer."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def text(value: str) -> bytes:
+    """One String value."""
+    encoded = value.encode()
+    return varint(len(encoded)) + encoded
+
+
+def numbers(values: npt.NDArray[Any], dtype: str) -> bytes:
+    """Values of a fixed width; ``dtype`` is numpy's name with byte order, such as ``<f8``."""
+    return np.ascontiguousarray(values, dtype=dtype).tobytes()
+
+
+def strings(values: pl.Series) -> bytes:
+    """Values of type String from a String or Binary series; null becomes empty."""
+    if values.null_count() == len(values):
+        return bytes(len(values))
+    return _prefixed(*_buffers(values))
+
+
+def fixed_strings(values: pl.Series, width: int) -> bytes:
+    """Values of FixedString(width) from a Binary series; ValueError when one has another length."""
+    starts, data = _buffers(values)
+    if not np.array_equal(np.diff(starts), np.full(len(values), width)):
+        raise ValueError(f"{values.name} must hold {width} bytes in every row")
+    return data.tobytes()
+
+
+def nullable(values: pl.Series, dtype: str) -> tuple[bytes, bytes]:
+    """Values of Nullable(number): which are null, then the numbers."""
+    nulls = values.is_null().cast(pl.UInt8).to_numpy().tobytes()
+    return nulls, numbers(values.fill_null(0).to_numpy(), dtype)
+
+
+def coded(names: Sequence[str], codes: npt.NDArray[Any]) -> bytes:
+    """Values of LowCardinality(String): ``codes`` are places in ``names``; IndexError when one is outside."""
+    if not len(codes):
+        return b""
+    if codes.min() < 0 or codes.max() >= len(names):
+        raise IndexError(f"codes must lie between 0 and {len(names) - 1}")
+    width, dtype = next((index, dtype) for index, (limit, dtype) in enumerate(_CODE_TYPES) if len(names) <= limit)
+    return b"".join(
+        (
+            _SHARED_DICTIONARIES,
+            (width | _ADDITIONAL_KEYS).to_bytes(8, "little"),
+            len(names).to_bytes(8, "little"),
+            *(text(name) for name in names),
+            len(codes).to_bytes(8, "little"),
+            numbers(codes, dtype),
+        )
+    )
+
+
+def low_cardinality(values: pl.Series) -> bytes:
+    """Values of LowCardinality(String) from a String or Enum series; null becomes empty."""
+    if isinstance(values.dtype, pl.Enum):
+        places = values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        return coded(["", *values.dtype.categories], places + 1)
+    if values.null_count() == len(values):
+        return coded([""], np.zeros(len(values), dtype=np.int64))
+    encoded = _one_chunk(values.fill_null("")).dictionary_encode()
+    return coded(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+
+
+def string_maps(values: pl.Series) -> tuple[bytes, ...]:
+    """Values of Map(String, String) from a map series: ends of the rows, keys, values; null becomes empty."""
+    maps = _one_chunk(values)
+    starts = maps.offsets.to_numpy().astype(np.int64)
+    if starts[-1] == starts[0]:
+        return (bytes(8 * len(values)),)
+    entries = slice(starts[0], starts[-1])
+    return (
+        (starts[1:] - starts[0]).tobytes(),
+        strings(pl.Series(maps.keys[entries])),
+        strings(pl.Series(maps.items[entries])),
+    )
+
+
+def _one_chunk(values: pl.Series) -> Any:
+    array = values.rechunk().to_arrow()
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _buffers(values: pl.Series) -> tuple[Integers, Bytes]:
+    """Starts of the values (one more than there are values) and their bytes, one after another; null is empty."""
+    array = _one_chunk(values.cast(pl.Binary))
+    _, ends, data = array.buffers()
+    starts = np.frombuffer(ends, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    content = np.frombuffer(data, dtype=np.uint8)[starts[0] : starts[-1]] if data is not None else np.empty(0, np.uint8)
+    return starts - starts[0], content
+
+
+def _prefixed(starts: Integers, data: Bytes) -> bytes:
+    """Put each value's length as a variable-length integer in front of it."""
+    lengths = np.diff(starts)
+    # Bytes of each prefix, and where it starts: after all values and prefixes before it.
+    prefix_bytes = np.ones(len(lengths), dtype=np.int64)
+    for step in _VARINT_STEPS:
+        longer = lengths >= step
+        if not longer.any():
+            break
+        prefix_bytes += longer
+    places = starts[:-1] + np.cumsum(prefix_bytes) - prefix_bytes
+    out = np.empty(len(data) + int(prefix_bytes.sum()), dtype=np.uint8)
+    is_data = np.ones(len(out), dtype=np.bool_)
+    for index in range(int(prefix_bytes.max(initial=0))):
+        here = prefix_bytes > index
+        at = places[here] + index
+        more = (prefix_bytes[here] > index + 1) * np.uint8(0x80)
+        out[at] = (lengths[here] >> (7 * index) & 0x7F) | more
+        is_data[at] = False
+    out[is_data] = data
+    return out.tobytes()

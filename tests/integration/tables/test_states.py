@@ -1,0 +1,108 @@
+"""States come back from the table as they went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from infra.clickhouse import states
+from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.states import StateRows
+from schemas.state_layout import BANDS, CODES, FLOATS, INT_INDEX, INTS, PACKED, TIMES, NameList
+from schemas.tables import CUSTOMER_STATE
+
+pytestmark = pytest.mark.stack
+
+NOW_US = 1_790_000_000_123_456
+TOUCHPOINTS = ["", "checkout", "delivery", "support.phone"]
+MODELS = ["", "defaults-1"]
+
+
+def some_states(customers: list[str], *, offset: int = 0, seed: int = 1) -> StateRows:
+    """States with a different value in every place."""
+    generator = np.random.default_rng(seed)
+    n = len(customers)
+    ints = generator.integers(0, 1000, (n, len(INTS)))
+    for name in TIMES:
+        ints[:, INT_INDEX[name]] = NOW_US - generator.integers(0, 10**12, n)
+    sizes = {NameList.TOUCHPOINTS: len(TOUCHPOINTS), NameList.MODELS: len(MODELS), NameList.BANDS: len(BANDS)}
+    for name, kind in CODES.items():
+        ints[:, INT_INDEX[name]] = generator.integers(0, sizes[kind], n)
+    ints[:, INT_INDEX["log_offset"]] = offset + np.arange(n)
+    ints[:, INT_INDEX["spend_micros"]] -= 500
+    packed = {
+        name: generator.integers(0, 2 ** (8 * pack.item_bytes), (n, pack.width), dtype=pack.dtype.replace("<", ""))
+        for name, pack in PACKED.items()
+    }
+    # The last places are zero: their bytes must not get lost.
+    packed["cases"][:, -1] = 0
+    return StateRows(
+        customers,
+        generator.normal(size=(n, len(FLOATS))),
+        ints,
+        packed["activity_days"],
+        packed["cases"],
+        packed["recent_ids"],
+        TOUCHPOINTS,
+        MODELS,
+    )
+
+
+def as_records(rows: StateRows) -> dict[str, dict[str, object]]:
+    """Plain values by customer and column, names instead of codes."""
+    lists = {NameList.TOUCHPOINTS: rows.touchpoints, NameList.MODELS: rows.models, NameList.BANDS: list(BANDS)}
+    records: dict[str, dict[str, object]] = {}
+    for index, customer in enumerate(rows.customers):
+        record: dict[str, object] = dict(zip(FLOATS, rows.floats[index].tolist(), strict=True))
+        record |= dict(zip(INTS, rows.ints[index].tolist(), strict=True))
+        for name, kind in CODES.items():
+            record[name] = lists[kind][rows.ints[index, INT_INDEX[name]]]
+        for name in PACKED:
+            record[name] = getattr(rows, name)[index].tolist()
+        records[customer] = record
+    return records
+
+
+def test_every_value_comes_back(clickhouse: ClickHouse) -> None:
+    saved = some_states(["zoë", "o'brien", "back\\slash", "nul\0byte", "a" * 300, "b"])
+    states.save(clickhouse, saved)
+    loaded = states.load(clickhouse, [*saved.customers, "nobody"])
+    assert as_records(loaded) == as_records(saved)
+    assert loaded.touchpoints[0] == ""
+    assert loaded.models[0] == ""
+
+
+def test_the_highest_offset_wins_whatever_came_last(clickhouse: ClickHouse) -> None:
+    newer, older = some_states(["a", "b"], offset=100, seed=2), some_states(["a", "b"], offset=50, seed=3)
+    states.save(clickhouse, newer)
+    states.save(clickhouse, older)
+    assert as_records(states.load(clickhouse, ["a", "b"])) == as_records(newer)
+
+
+def test_saving_again_adds_no_row(clickhouse: ClickHouse) -> None:
+    saved = some_states(["a", "b", "c"])
+    states.save(clickhouse, saved)
+    states.save(clickhouse, saved)
+    assert clickhouse.query(f"SELECT count() FROM touchstone.{CUSTOMER_STATE.name}") == [(3,)]
+
+
+def test_more_customers_than_one_query_takes(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "LOOKUP_KEYS", 3)
+    saved = some_states([f"customer-{number}" for number in range(8)])
+    states.save(clickhouse, saved)
+    assert as_records(states.load(clickhouse, saved.customers)) == as_records(saved)
+
+
+def test_nothing_asked_nothing_found(clickhouse: ClickHouse) -> None:
+    assert states.load(clickhouse, []).customers == []
+    found = states.load(clickhouse, ["nobody"])
+    assert found.customers == []
+    assert found.floats.shape == (0, len(FLOATS))
+    states.save(clickhouse, some_states([]))
+
+
+def test_a_code_without_a_name_is_refused(clickhouse: ClickHouse) -> None:
+    broken = some_states(["a"])
+    broken.ints[0, INT_INDEX["last_touchpoint"]] = len(TOUCHPOINTS)
+    with pytest.raises(IndexError):
+        states.save(clickhouse, broken)
