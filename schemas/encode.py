@@ -21,7 +21,7 @@ Nullable fields, ``channel`` and ``attributes`` may be left out or None.
 _MAX_CACHED: Final = 4096
 """Entries a cache may hold before it starts again: bounds memory when a sender makes up names."""
 
-_REPEATING: Final = frozenset({"source", "touchpoint", "channel", "currency", "received_at"})
+_REPEATING: Final = frozenset({"source", "touchpoint", "channel", "currency", "received_at", "rating"})
 """Fields with few distinct values at a time; their bytes are kept."""
 
 _MAY_BE_LEFT_OUT: Final[dict[str, object]] = {"channel": "", "attributes": {}}
@@ -48,15 +48,16 @@ _LAST: Final = tuple(_varint(n) for n in range(1 << 14))
 
 def encode_long(value: int) -> bytes:
     """Avro's zigzag variable-length long."""
-    # Times of our day take eight bytes: six of them by table, two bytes a look-up, and the rest by another.
-    if 1 << 41 <= value < 1 << 55:
+    # By tables, two bytes a look-up; halves of 28 bits keep the arithmetic on small integers.
+    if 1 << 27 <= value < 1 << 55:
+        high = value >> 27
+        low = value << 1 & 0xFFFFFFF
+        if high < 1 << 14:
+            return _TWO_MORE[low & 0x3FFF] + _TWO_MORE[low >> 14] + _LAST[high]
+        return _TWO_MORE[low & 0x3FFF] + _TWO_MORE[low >> 14] + _TWO_MORE[high & 0x3FFF] + _LAST[high >> 14]
+    if 0 <= value < 1 << 27:
         value <<= 1
-        return (
-            _TWO_MORE[value & 0x3FFF]
-            + _TWO_MORE[value >> 14 & 0x3FFF]
-            + _TWO_MORE[value >> 28 & 0x3FFF]
-            + _LAST[value >> 42]
-        )
+        return _LAST[value] if value < 1 << 14 else _TWO_MORE[value & 0x3FFF] + _LAST[value >> 14]
     if not _MIN_LONG <= value <= _MAX_LONG:
         raise EncodeError(f"{value} does not fit into 64 bits")
     return _varint((value << 1) ^ (value >> 63))
@@ -80,6 +81,18 @@ class _Strings(dict[str, bytes]):
         return encoded
 
 
+class _Doubles(dict[float, bytes]):
+    """Doubles of a field that repeats, behind the byte that says they are there."""
+
+    def __missing__(self, value: float) -> bytes:
+        encoded = _SOME_DOUBLE.pack(2, value)
+        if value:  # 0.0 and -0.0 are one key and two encodings
+            if len(self) >= _MAX_CACHED:
+                self.clear()
+            self[value] = encoded
+        return encoded
+
+
 class _Longs(dict[int, bytes]):
     """Encoded longs of fields that repeat."""
 
@@ -95,12 +108,14 @@ def _encode_map(entries: dict[str, str]) -> bytes:
         return b"\x00"
     parts = [_LENGTHS[len(entries)]]
     for key, value in entries.items():
-        key_body, value_body = key.encode(), value.encode()
-        parts += (_LENGTHS[len(key_body)], key_body, _LENGTHS[len(value_body)], value_body)
+        body = value.encode()
+        parts += (_MAP_KEYS[key], _LENGTHS[len(body)], body)
     parts.append(b"\x00")
     return b"".join(parts)
 
 
+_SOME_DOUBLE: Final = struct.Struct("<Bd")
+_MAP_KEYS: Final = _Strings()
 _LENGTHS: Final = _Lengths({length: encode_long(length) for length in range(2048)})
 
 
@@ -114,7 +129,7 @@ class _Writer:
             "encode_long": encode_long,
             "encode_map": _encode_map,
             "pack_double": struct.Struct("<d").pack,
-            "pack_some_double": struct.Struct("<Bd").pack,
+            "pack_some_double": _SOME_DOUBLE.pack,
             "EncodeError": EncodeError,
         }
         self.lines: list[str] = []
@@ -164,7 +179,10 @@ class _Writer:
             return
         self.lines.append(f"{name} = get({name!r})")
         self.lines.append(f"if {name} is None: some_{name} = b'\\x00'")
-        if branch == "double":
+        if branch == "double" and name in _REPEATING:
+            self.names[f"CACHE_{name}"] = _Doubles()
+            self.lines.append(f"else: some_{name} = CACHE_{name}[{name}]")
+        elif branch == "double":
             self.lines.append(f"else: some_{name} = pack_some_double(2, {name})")
         else:
             self.lines.append("else:")

@@ -20,7 +20,7 @@ def identify(source: str, sender_id: str) -> tuple[bytes, str | None]:
     A canonical UUID (hyphenated, any case) stands for itself whatever the source; anything else is uuid5 of
     source and id, so two systems that count 1, 2, 3 do not collide.
     """
-    if len(sender_id) == 36 and sender_id[8] == sender_id[13] == sender_id[18] == sender_id[23] == "-":
+    if len(sender_id) == 36 and sender_id[8:24:5] == "----":
         digits = sender_id.replace("-", "")
         try:
             # fromhex skips blanks, so fewer than 16 bytes come out of a text that has some.

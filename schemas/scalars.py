@@ -40,9 +40,10 @@ def parse_time_us(text: str) -> int:
         raise _bad_time(f"The UTC offset is missing; {_LIKE_THIS}.") from None
     except OverflowError:  # year 1 or 9999 with an offset that leads out of the calendar
         raise _bad_time(f"Outside the calendar; {_LIKE_THIS}.") from None
-    if since.days < 0:
+    us = (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
+    if us < 0:
         raise _bad_time("Must not be before 1970-01-01T00:00:00Z.")
-    return (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
+    return us
 
 
 _LIKE_THIS: Final = 'send ISO 8601 with an offset, such as "2026-03-01T09:30:00Z"'

@@ -17,6 +17,7 @@ BLANK: Final = b" \t\r\n"
 
 _BLANK: Final = BLANK.decode()
 _KEY_THEN_BLANK: Final = re.compile(rb'"[ \t\r\n]+:')
+_WORTH_AN_ARRAY: Final = 4096
 _COLON: Final = ord(":")
 _QUOTE: Final = ord('"')
 _SPACE: Final = ord(" ")
@@ -37,6 +38,8 @@ def count_members(body: bytes) -> int:
 
     So where it equals the number of different members that a parser returned, no key was there twice.
     """
+    if len(body) < _WORTH_AN_ARRAY:
+        return body.count(b'":') + len(_KEY_THEN_BLANK.findall(body))
     octets = np.frombuffer(body, np.uint8)
     before = octets[np.flatnonzero(octets[1:] == _COLON)]
     members = int(np.count_nonzero(before == _QUOTE))
