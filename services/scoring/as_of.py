@@ -1,0 +1,247 @@
+"""The score and risk formulas as SQL over `customer_state`, as of now.
+
+`python -m services.scoring.as_of` prints the view files; a test holds the committed files to it, and another holds
+the SQL to the arrays.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from schemas.state_layout import BANDS, CODES, FLOATS, INTS, TIMES
+from schemas.tables import CUSTOMER_STATE, DATABASE, DIMENSIONS, MODELS
+from services.scoring.decay import DAY_US
+from services.scoring.expressions import Sql, SqlTerm, Term, sql
+from services.scoring.risk.bands import next_band
+from services.scoring.risk.formula import TERMS, risk
+from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.words import SMALLEST, sentences_sql
+from services.scoring.score import score
+
+NOW: Final = "toFloat64(toUnixTimestamp64Micro(now64(6, 'UTC')))"
+"""Now in microseconds, one value for a whole query."""
+
+_STATE: Final = f"{DATABASE}.{CUSTOMER_STATE.name}"
+_MODEL: Final = f"(SELECT argMax(parameters, activated_at) FROM {DATABASE}.{MODELS.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One column of a view: name, type, comment and the expression behind it."""
+
+    name: str
+    type: str
+    comment: str
+    expression: str
+
+
+def _column(name: str) -> str:
+    return f"s_{name}"
+
+
+def _inner(where: str) -> str:
+    """The state's columns under names that no alias of the formula can hide, as doubles where they are numbers."""
+    chosen = [f"customer_id AS {_column('customer_id')}"]
+    for name in (*FLOATS, *INTS):
+        if name in TIMES:
+            chosen.append(f"toFloat64(toUnixTimestamp64Micro({name})) AS {_column(name)}")
+        elif name == "band":
+            choices = ", ".join(f"'{band}'" for band in BANDS)
+            chosen.append(f"indexOf([{choices}], toString({name})) - 1 AS {_column(name)}")
+        elif name in CODES or name in FLOATS:
+            chosen.append(f"{name} AS {_column(name)}")
+        else:
+            chosen.append(f"toFloat64({name}) AS {_column(name)}")
+    return f"SELECT {', '.join(chosen)} FROM {_STATE} FINAL{where}"
+
+
+def _parameters() -> dict[str, SqlTerm]:
+    return {name: SqlTerm("p_" + name.replace(".", "_")) for name in DEFAULT.parameters()}
+
+
+def _parameter_aliases() -> list[str]:
+    aliases = []
+    for name, term in _parameters().items():
+        path = ", ".join(f"'{part}'" for part in name.split("."))
+        aliases.append(f"JSONExtractFloat(model_parameters, {path}) AS {term}")
+    return aliases
+
+
+def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
+    """The WITH and FROM of an as-of query, and the expressions of everything it knows, by name.
+
+    ``now``: SQL for the moment in microseconds. ``where``: a condition on the state, with its WHERE.
+    """
+    o = Sql()
+    state: dict[str, Term] = {name: SqlTerm(_column(name)) for name in (*FLOATS, *INTS)}
+    moment = SqlTerm("now_us")
+    measured = score(o, state, moment)
+    judged = risk(o, state, measured, _parameters(), moment)
+    band = o.let("band", next_band(o, state["band"], state["band_since"], judged.risk, moment, _parameters()))
+    facts = {name: sql(term) for name, term in judged.facts.items()}
+    facts |= {
+        "active_days": _column("active_days"),
+        "open_complaints": _column("open_complaints"),
+        "worst_days": f"(greatest(now_us - {_column('worst_at')}, 0) / {float(DAY_US)!r})",
+        "worst_touchpoint": f"toString({_column('worst_touchpoint')})",
+        "score": sql(measured.overall),
+        "typical_score": sql(_parameters()["typical_score"]),
+        "trend": sql(measured.trend),
+        "volatility": sql(measured.volatility),
+    }
+    sentences = sentences_sql(facts.__getitem__)
+    told = ", ".join(f"({sentences[name]}, {sql(judged.contributions[name])})" for name in TERMS)
+    reasons = (
+        f"CAST(arraySort(r -> -abs(r.2), arrayFilter(r -> abs(r.2) >= {SMALLEST}, [{told}])) "
+        "AS Array(Tuple(reason String, log_odds Float64)))"
+    )
+    constants = [f"{now} AS now_us", f"{_MODEL} AS model_parameters", *_parameter_aliases()]
+    known = {
+        "score": sql(measured.overall),
+        **{dimension: sql(term) for dimension, term in measured.dimensions.items()},
+        "fast_score": sql(measured.fast),
+        "trend": sql(measured.trend),
+        "confidence": sql(measured.confidence),
+        "volatility": sql(measured.volatility),
+        "worst": sql(measured.worst),
+        "risk": sql(judged.risk),
+        "risk_confidence": sql(judged.confidence),
+        "log_odds": sql(judged.log_odds),
+        "expected_spend": sql(judged.expected_spend),
+        "value_at_risk": sql(judged.value_at_risk),
+        "band_code": sql(band),
+        "reasons": reasons,
+        **{f"because_{name}": sql(term) for name, term in judged.contributions.items()},
+    }
+    names = [*constants, *(f"{expression} AS {alias}" for alias, expression in o.named.items())]
+    separator = ",\n    "
+    return f"WITH\n    {separator.join(names)}\nSELECT\n    {{columns}}\nFROM\n(\n    {_inner(where)}\n)", known
+
+
+def select(columns: Mapping[str, str], now: str = NOW, where: str = "") -> str:
+    """A SELECT of expressions under their names; ``columns`` may use the state's columns as ``s_name``."""
+    frame, _ = as_of(now, where)
+    return frame.replace("{columns}", ",\n    ".join(f"{expression} AS {name}" for name, expression in columns.items()))
+
+
+def crossing_sql(partitions: tuple[int, ...], limit: int, now: str = NOW) -> str:
+    """Customers of some partitions whose band as of now is not the band they were last judged to be in.
+
+    Columns: customer_id, log_offset of their state.
+    """
+    where = f" WHERE log_partition IN ({', '.join(str(int(partition)) for partition in partitions)})"
+    frame, known = as_of(now, where)
+    listed = frame.replace(
+        "{columns}", f"{_column('customer_id')} AS customer_id, toInt64({_column('log_offset')}) AS log_offset"
+    )
+    return f"{listed}\nWHERE {known['band_code']} != {_column('band')}\nLIMIT {int(limit)}"
+
+
+def _time(name: str) -> str:
+    return f"fromUnixTimestamp64Micro(toInt64({_column(name)}), 'UTC')"
+
+
+def _customer_scores() -> list[Shown]:
+    _, known = as_of()
+    bands = ", ".join(f"'{band}'" for band in BANDS)
+
+    def number(name: str, comment: str) -> Shown:
+        return Shown(name, "Float64", comment, known[name])
+
+    def count(name: str, comment: str, column: str | None = None) -> Shown:
+        return Shown(name, "UInt64", comment, f"toUInt64({_column(column or name)})")
+
+    return [
+        Shown("customer_id", "String", "The customer", _column("customer_id")),
+        number("score", "Experience score, 0 to 100, higher is better; 60 without evidence"),
+        *(
+            number(
+                dimension,
+                {
+                    "effectiveness": "Did it work: score of that dimension, 0 to 100",
+                    "ease": "What did it take: score of that dimension, 0 to 100",
+                    "emotion": "How did it feel: score of that dimension, 0 to 100",
+                }[dimension],
+            )
+            for dimension in DIMENSIONS
+        ),
+        number("confidence", "Weight of the evidence behind the score, 0 to 1"),
+        number("fast_score", "Score with a half-life of 7 days instead of 90"),
+        number("trend", "Where the score is heading, in points; below 0 it gets worse"),
+        number("volatility", "How haphazard the experience is, 0 to 1"),
+        number("risk", "P(does not come back within the horizon), 0 to 1, higher is worse"),
+        Shown(
+            "risk_band",
+            "String",
+            "low, elevated or high, with separate levels for entering and leaving",
+            f"[{bands}][toInt64({known['band_code']}) + 1]",
+        ),
+        number("risk_confidence", "Evidence behind the risk, 0 to 1: of the score and of the own rhythm"),
+        number("expected_spend", "Spend expected over the horizon if nothing changes, currency units"),
+        number("value_at_risk", "Risk x expected spend, currency units"),
+        Shown(
+            "reasons",
+            "Array(Tuple(reason String, log_odds Float64))",
+            "Why the risk is what it is: signed log-odds against the average customer, largest first",
+            known["reasons"],
+        ),
+        count("open_complaints", "Complaints that wait for an answer"),
+        Shown(
+            "worst_touchpoint",
+            "String",
+            "Where the worst recent moment happened",
+            f"toString({_column('worst_touchpoint')})",
+        ),
+        Shown("worst_at", "DateTime64(6, 'UTC')", "When it happened; 1970 means never", _time("worst_at")),
+        Shown("last_touchpoint", "String", "Where something was felt last", f"toString({_column('last_touchpoint')})"),
+        number("worst", "Severity of the worst recent moment, faded"),
+        count("events", "Events of the customer"),
+        count("felt_events", "Events among them that said how it felt", "felt"),
+        count("active_days", "Days with a purchase or renewal, up to 32 latest"),
+        Shown("spend", "Float64", "Net spend ever, currency units", f"{_column('spend_micros')} / 1000000"),
+        Shown("first_event_at", "DateTime64(6, 'UTC')", "When the first event happened", _time("first_event_at")),
+        Shown("last_event_at", "DateTime64(6, 'UTC')", "When the last event happened", _time("last_event_at")),
+        Shown(
+            "last_activity_at",
+            "DateTime64(6, 'UTC')",
+            "When the customer last came back; 1970 means never",
+            _time("last_activity_at"),
+        ),
+        Shown("updated_at", "DateTime64(6, 'UTC')", "When the last event was received", _time("updated_at")),
+        Shown(
+            "log_partition",
+            "UInt16",
+            "Partition of the topic touchpoints the customer lives in",
+            f"toUInt16({_column('log_partition')})",
+        ),
+        Shown("log_offset", "Int64", "Offset of the last event in the score", f"toInt64({_column('log_offset')})"),
+    ]
+
+
+def customer_scores_view() -> str:
+    """The file of view ``customer_scores``: one row per customer, as of now."""
+    columns = _customer_scores()
+    listed = ",\n    ".join(f"{c.name} {c.type} COMMENT '{c.comment}'" for c in columns)
+    body = select({c.name: c.expression for c in columns})
+    return (
+        "-- Made by `python -m services.scoring.as_of` from the formulas in services/scoring; change those.\n\n"
+        f"CREATE OR REPLACE VIEW {DATABASE}.customer_scores\n(\n    {listed}\n)\nAS\n{body}\n"
+        "COMMENT 'Score and loyalty risk of each customer, as of now';\n"
+    )
+
+
+VIEW_FILES: Final = {"20_customer_scores.sql": customer_scores_view}
+
+
+def main(folder: str) -> None:
+    """Write the view files into a folder."""
+    for name, text in VIEW_FILES.items():
+        (Path(folder) / name).write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
