@@ -69,6 +69,8 @@ class Admission:
     values: list[bytes] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     refused: list[RefusedEvent] = field(default_factory=list)
+    warned: list[Reason] = field(default_factory=list)
+    """Why accepted events carry a warning."""
 
 
 def admit(body: bytes, *, lines: bool, received_at_us: int, limits: Limits) -> Admission:
@@ -149,7 +151,10 @@ def _admit_each(texts: list[bytes], received_at_us: int, limits: Limits) -> Admi
         except RefusedEventError as error:
             _refuse(admission, position, text, error.problems, limits)
             continue
-        admission.results.append(_accepted(sender_id, record, limits))
+        result = _accepted(sender_id, record, limits)
+        if result["verdict"] != Verdict.OK:
+            admission.warned.append(Reason.FUTURE_TIME)
+        admission.results.append(result)
         admission.keys.append(record["customer_id"])
         admission.values.append(encode(record))
         admission.positions.append(position)
