@@ -131,12 +131,14 @@ def select(columns: Mapping[str, str], now: str = NOW, where: str = "") -> str:
 def crossing_sql(partitions: tuple[int, ...], limit: int, now: str = NOW) -> str:
     """Customers of some partitions whose band as of now is not the band they were last judged to be in.
 
-    Columns: customer_id, log_offset of their state.
+    Columns: customer_id, and log_partition and log_offset of their state.
     """
     where = f" WHERE log_partition IN ({', '.join(str(int(partition)) for partition in partitions)})"
     frame, known = as_of(now, where)
     listed = frame.replace(
-        "{columns}", f"{_column('customer_id')} AS customer_id, toInt64({_column('log_offset')}) AS log_offset"
+        "{columns}",
+        f"{_column('customer_id')} AS customer_id, toUInt16({_column('log_partition')}) AS log_partition, "
+        f"toInt64({_column('log_offset')}) AS log_offset",
     )
     return f"{listed}\nWHERE {known['band_code']} != {_column('band')}\nLIMIT {int(limit)}"
 

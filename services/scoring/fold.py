@@ -30,7 +30,7 @@ _SUMS: Final = slice(0, math.prod(_SHAPE))
 if [FLOAT[f"{d}_{h}_{x}"] for d in DIMENSIONS for h in HALF_LIVES for x in SUMS] != list(range(_SUMS.stop)):
     raise ImportError("customer_state must list the sums first, by dimension, half-life and letter")
 _SPEND_FAST, _SPEND_SLOW, _SURVEY_LOAD = FLOAT["spend_fast"], FLOAT["spend_slow"], FLOAT["survey_load"]
-_FIRST, _LAST = INT["first_event_at"], INT["last_event_at"]
+_FIRST, _LAST, _EVENTS = INT["first_event_at"], INT["last_event_at"], INT["events"]
 
 _INTERNAL: Final = KIND["review_due"]
 _COUNTED: Final = {
@@ -73,7 +73,7 @@ def fold(states: States, events: Events, activity: Mask, touchpoints: Vocabulary
         ends = np.r_[starts[1:], len(events)]
         rows = events.row[starts]
     _fold_sums(states, events, starts, rows)
-    states.ints[rows, INT["events"]] += ends - starts
+    states.ints[rows, _EVENTS] += ends - starts
     _fold_moments(states, events, touchpoints)
     _fold_counts(states, events)
     _fold_cases(states, events)
@@ -84,7 +84,7 @@ def _fold_sums(states: States, events: Events, starts: Rows, rows: Rows) -> None
     first = np.minimum.reduceat(events.occurred_us, starts)
     latest = np.maximum.reduceat(events.occurred_us, starts)
     known_first, before = states.ints[rows, _FIRST], states.ints[rows, _LAST]
-    fresh = before == 0
+    fresh = states.ints[rows, _EVENTS] == 0
     reference = np.maximum(before, latest)
     states.ints[rows, _FIRST] = np.where(fresh, first, np.minimum(known_first, first))
     states.ints[rows, _LAST] = reference

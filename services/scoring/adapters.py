@@ -1,0 +1,177 @@
+"""The stream's ports over ClickHouse and Kafka. Part of the composition root: nothing else imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from infra.clickhouse import events, states
+from infra.clickhouse.client import ClickHouse
+from infra.kafka.publish import Publisher
+from schemas.signal import LoyaltySignal
+from schemas.tables import DATABASE, LOYALTY_SIGNALS, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
+from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
+from schemas.topics import REJECTED, TOUCHPOINTS
+from services.scoring.as_of import crossing_sql
+from services.scoring.cache import StoredStates
+from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
+from services.scoring.risk.model import DEFAULT, RiskModel
+from services.scoring.state import Ints
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since 1970 as the time the native protocol wants."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+class ClickHouseTables:
+    """`ports.Tables` over a ClickHouse server. Threads may share it."""
+
+    def __init__(self, client: ClickHouse) -> None:
+        self._client = client
+
+    def load_states(self, customers: Sequence[str]) -> StoredStates:
+        return states.load(self._client, customers)
+
+    def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:
+        return events.find_earlier(self._client, keys)
+
+    def write_events(
+        self,
+        frame: pl.DataFrame,
+        valence: npt.NDArray[np.float32],
+        weight: npt.NDArray[np.float32],
+        partition: int,
+        offsets: Ints,
+    ) -> None:
+        events.write_events(self._client, frame, valence, weight, partition, offsets)
+
+    def write_rejected(self, records: Sequence[RejectedRecord]) -> None:
+        self._client.insert_rows(
+            REJECTED_EVENTS.name,
+            REJECTED_EVENTS.names,
+            [
+                (
+                    "log",
+                    record.log_partition,
+                    record.log_offset,
+                    moment(record.rejected_at_us),
+                    record.reason,
+                    "",
+                    record.detail,
+                    "",
+                    "",
+                    record.payload,
+                )
+                for record in records
+            ],
+        )
+
+    def write_repeated(self, repeated: Sequence[RepeatedEvent]) -> None:
+        self._client.insert_rows(
+            REPEATED_EVENTS.name,
+            REPEATED_EVENTS.names,
+            [
+                (
+                    event.log_partition,
+                    event.log_offset,
+                    moment(event.received_at_us),
+                    event.customer_id,
+                    event.event_id,
+                    event.conflict,
+                )
+                for event in repeated
+            ],
+        )
+
+    def write_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+        self._client.insert_rows(
+            LOYALTY_SIGNALS.name,
+            LOYALTY_SIGNALS.names,
+            [
+                (
+                    signal.signal_id.bytes,
+                    signal.customer_id,
+                    moment(signal.judged_at_us),
+                    signal.from_band,
+                    signal.to_band,
+                    signal.risk,
+                    signal.score,
+                    signal.trend,
+                    signal.confidence,
+                    signal.value_at_risk,
+                    [(reason.reason, reason.log_odds) for reason in signal.reasons],
+                    signal.model_version,
+                    signal.log_partition,
+                    signal.log_offset,
+                )
+                for signal in signals
+            ],
+        )
+
+    def save_states(self, rows: StateRows) -> None:
+        # The store asks for the members, not for the type.
+        states.save(self._client, rows)  # type: ignore[arg-type]
+
+    def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
+        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset)."""
+        rows = self._client.query(crossing_sql(tuple(partitions), limit))
+        return [(customer, partition, offset) for customer, partition, offset in rows]
+
+    def active_model(self, now: datetime) -> RiskModel:
+        """The model that judges. A fresh database, or one with an older default, is given the documented default."""
+        rows = self._client.query(
+            f"SELECT version, parameters FROM {DATABASE}.{MODELS.name} ORDER BY activated_at DESC LIMIT 1"
+        )
+        if rows and not (rows[0][0].startswith("default-") and rows[0][0] != DEFAULT.version):
+            return RiskModel.from_json(rows[0][1])
+        self._client.insert_rows(MODELS.name, MODELS.names, [(DEFAULT.version, now, DEFAULT.to_json(), "")])
+        return DEFAULT
+
+
+class KafkaTopics:
+    """`ports.Topics` over a Kafka cluster. For one thread at a time."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def publish_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+        self._publisher.publish(
+            SIGNALS_TOPIC,
+            [signal.customer_id for signal in signals],
+            [signal.model_dump_json().encode() for signal in signals],
+            max(signal.judged_at_us for signal in signals) // 1000,
+        )
+
+    def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:
+        self._publisher.publish(
+            REJECTED,
+            [f"{record.log_partition}:{record.log_offset}" for record in records],
+            [
+                orjson.dumps(
+                    {
+                        "stage": "log",
+                        "log_partition": record.log_partition,
+                        "log_offset": record.log_offset,
+                        "rejected_at_us": record.rejected_at_us,
+                        "reason": record.reason,
+                        "detail": record.detail,
+                        "payload_hex": record.payload.hex(),
+                    }
+                )
+                for record in records
+            ],
+            max(record.rejected_at_us for record in records) // 1000,
+        )
+
+    def publish_reviews(self, customers: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
+        """`reviews.Publish`."""
+        self._publisher.publish(TOUCHPOINTS, customers, values, timestamp_ms)

@@ -1,0 +1,122 @@
+"""A scoring worker: `python -m services.scoring.main`. The pipeline, readable from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from infra.clickhouse.client import connect
+from infra.clickhouse.errors import ClickHouseError
+from infra.clickhouse.errors import TransientError as TablesTransientError
+from infra.clickhouse.settings import ClickHouseSettings
+from infra.kafka.errors import ClusterUnreachableError
+from infra.kafka.publish import Publisher
+from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
+from services.scoring import metrics, readings
+from services.scoring.adapters import ClickHouseTables, KafkaTopics
+from services.scoring.cache import StateCache
+from services.scoring.core import Core
+from services.scoring.record_batches.app import RecordBatchApp, StreamOptions, build_app
+from services.scoring.record_batches.worker import run_worker
+from services.scoring.reviews import Reviews
+from services.scoring.settings import ScoringSettings
+from services.scoring.shell import Shell, ShellLimits
+from services.scoring.step import Scorer
+
+_log: Final = logging.getLogger("touchstone.scoring")
+
+EXIT_WRONG_SETTINGS: Final = 2
+EXIT_UNREACHABLE: Final = 3
+TRANSIENT: Final = (TablesTransientError, ClusterUnreachableError)
+
+
+def now_us() -> int:
+    """The process's clock, microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    try:
+        settings, where = ScoringSettings(), ClickHouseSettings()
+    except ValidationError as error:
+        print(f"wrong settings: {error}", file=sys.stderr)
+        return EXIT_WRONG_SETTINGS
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    client = connect(where)
+    tables = ClickHouseTables(client)
+    try:
+        model = tables.active_model(datetime.now(UTC))
+    except ClickHouseError as error:
+        _log.error("the tables cannot be used: %s", error)
+        return EXIT_UNREACHABLE
+    scorer = Scorer.of(model)
+    cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
+    core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8))
+    shell = Shell(
+        core,
+        tables,
+        KafkaTopics(Publisher(settings.kafka_bootstrap)),
+        ShellLimits(settings.max_unwritten_records, settings.write_interval_ms / 1000),
+        TRANSIENT,
+        metrics.count,
+    )
+    reviews = Reviews(
+        tables.crossings,
+        KafkaTopics(Publisher(settings.kafka_bootstrap)).publish_reviews,
+        lambda: shell.partitions,
+        now_us,
+        settings.review_interval_s,
+        TRANSIENT,
+    )
+    app = build_app(StreamOptions(settings.kafka_bootstrap, TOUCHPOINTS, CONSUMER_GROUP), shell.handle, shell)
+    _run_beside(app, shell, reviews, settings)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, "127.0.0.1", metrics.REGISTRY)
+    metrics.CACHED.set_function(lambda: len(cache))
+    metrics.UNREACHABLE.set_function(lambda: float(shell.waiting_for_tables))
+    _log.info("worker %d judges with model %s", settings.worker, model.version)
+    try:
+        return run_worker(app, excused=lambda: shell.waiting_for_tables)
+    finally:
+        client.close()
+
+
+def _run_beside(app: RecordBatchApp, shell: Shell, reviews: Reviews, settings: ScoringSettings) -> None:
+    """The writer and the timer run as long as the app; what breaks them stops the process without a commit."""
+
+    async def write() -> None:
+        try:
+            await shell.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await app.fail(error)
+
+    async def review() -> None:
+        if settings.ready_file is not None:
+            settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            settings.ready_file.touch()
+        try:
+            await reviews.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await app.fail(error)
+
+    app.task(write)
+    app.task(review)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The stream's shell: takes record batches, keeps the order of effects, acknowledges last.
+
+Order of effects, each repeatable: events, rejected, repeated, signals, states, acknowledgement. Signals go before the
+states that contain them, because a state that is written makes a redelivered event be skipped: a crash in between
+must repeat a signal (its id is the same) and never lose one.
+
+While one set of effects is being written the next batches are folded in memory; so a state is written once for all the
+events that came in the meantime. States are a function of (customer, partition, offset) alone, so it does not matter
+which of them are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from services.scoring.cache import CacheFullError
+from services.scoring.core import Core, Effects, Written
+from services.scoring.ports import StateRows, Tables, Topics
+from services.scoring.record_batches.batch import RecordBatch
+from services.scoring.state import Rows
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Effect(StrEnum):
+    """The effects in their order; `Shell` reports each one when it is done."""
+
+    EVENTS = "events"
+    REJECTED = "rejected"
+    REPEATED = "repeated"
+    SIGNALS = "signals"
+    STATES = "states"
+    ACKNOWLEDGED = "acknowledged"
+
+
+@dataclass(frozen=True, slots=True)
+class ShellLimits:
+    """How much is gathered before it is written. Larger sets write a state less often; they cost memory and delay."""
+
+    max_unwritten_records: int = 240_000
+    """Records folded and not yet written; folding waits above it. About 500 bytes each."""
+    min_write_interval_s: float = 0.2
+    """Time between the starts of two writes: five small parts a second and table, which merges keep up with."""
+    retry_s: float = 2.0
+    """Pause before the tables are tried again when they could not be reached."""
+
+
+@dataclass(slots=True)
+class _Work:
+    effects: Effects = field(default_factory=Effects)
+    batches: list[RecordBatch] = field(default_factory=list)
+
+
+class Shell:
+    """Owns a `Core` and the writing. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        core: Core,
+        tables: Tables,
+        topics: Topics,
+        limits: ShellLimits,
+        transient: type[Exception] | tuple[type[Exception], ...],
+        observe: Callable[[Effect, Effects], None] = lambda effect, effects: None,
+    ) -> None:
+        """``transient``: errors of the ports that may pass by themselves; any other stops the process."""
+        self._core = core
+        self._tables = tables
+        self._topics = topics
+        self._limits = limits
+        self._transient = transient
+        self._observe = observe
+        self._work = _Work()
+        self._writing: _Work | None = None
+        self._memory = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._written = asyncio.Event()
+        self._epoch = 0
+        self.waiting_for_tables = False
+        """The tables cannot be reached: an excuse for standing still."""
+        self.partitions: frozenset[int] = frozenset()
+
+    async def handle(self, batches: list[RecordBatch]) -> None:
+        """Fold batches into memory; they are acknowledged when their effects are written."""
+        epoch = self._epoch
+        while self._work.effects.records >= self._limits.max_unwritten_records:
+            await self._next_write()
+        for partition in sorted({batch.partition for batch in batches}):
+            await self._take(epoch, [batch for batch in batches if batch.partition == partition])
+        self._wake.set()
+
+    async def _take(self, epoch: int, batches: list[RecordBatch]) -> None:
+        offsets = np.concatenate([batch.offsets for batch in batches])
+        values = [value for batch in batches for value in batch.values]
+        stamps = [stamp for batch in batches for stamp in batch.timestamps_ms]
+        while True:
+            async with self._memory:
+                if epoch != self._epoch:
+                    return  # revoked meanwhile: whoever owns the partition now has the same records
+                known = [work.effects for work in (self._work, self._writing) if work is not None]
+                try:
+                    effects = await asyncio.to_thread(
+                        self._core.take, batches[0].partition, offsets, values, stamps, known
+                    )
+                except self._transient as error:
+                    trouble: Exception = error
+                except CacheFullError as error:
+                    if not self._work.effects.records and self._writing is None:
+                        raise
+                    trouble = error
+                else:
+                    self._work.effects.add(effects)
+                    self._work.batches += batches
+                    self.waiting_for_tables = False
+                    return
+            # Memory is free while we wait, for the writer and for a revocation.
+            if isinstance(trouble, CacheFullError):
+                await self._next_write()
+            else:
+                await self._pause("states or events could not be read", trouble)
+
+    async def run(self) -> None:
+        """Write what was folded, for ever. An error that is not transient comes out of here."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            started = time.monotonic()
+            async with self._memory:
+                work, self._work = self._work, _Work()
+                slots = work.effects.dirty()
+                states = await asyncio.to_thread(self._core.snapshot, slots)
+                self._writing = work
+                epoch = self._epoch
+            await self._write(work, states)
+            async with self._memory:
+                self._writing = None
+                if epoch == self._epoch:
+                    self._release(slots)
+            for batch in work.batches:
+                batch.acknowledge()
+            self._observe(Effect.ACKNOWLEDGED, work.effects)
+            self._written.set()
+            await asyncio.sleep(max(0.0, started + self._limits.min_write_interval_s - time.monotonic()))
+
+    def _release(self, slots: Rows) -> None:
+        # A slot that changed again while it was written stays held for the next write.
+        self._core.cache.release(np.setdiff1d(slots, self._work.effects.dirty(), assume_unique=True))
+
+    async def _write(self, work: _Work, states: StateRows) -> None:
+        effects = work.effects
+        for effect, write in self._steps(effects, states):
+            while True:
+                try:
+                    await asyncio.to_thread(write)
+                except self._transient as error:
+                    await self._pause(f"{effect} could not be written", error)
+                else:
+                    break
+            self.waiting_for_tables = False
+            self._observe(effect, effects)
+
+    def _steps(self, effects: Effects, states: StateRows) -> Iterable[tuple[Effect, Callable[[], Any]]]:
+        for partition in sorted({written.partition for written in effects.events}):
+            mine = [written for written in effects.events if written.partition == partition]
+            yield Effect.EVENTS, functools.partial(self._write_events, mine)
+        if effects.rejected:
+            yield Effect.REJECTED, lambda: self._tables.write_rejected(effects.rejected)
+            yield Effect.REJECTED, lambda: self._topics.publish_rejected(effects.rejected)
+        if effects.repeated:
+            yield Effect.REPEATED, lambda: self._tables.write_repeated(effects.repeated)
+        if effects.signals:
+            yield Effect.SIGNALS, lambda: self._topics.publish_signals(effects.signals)
+            yield Effect.SIGNALS, lambda: self._tables.write_signals(effects.signals)
+        if states.customers:
+            yield Effect.STATES, lambda: self._tables.save_states(states)
+
+    def _write_events(self, written: list[Written]) -> None:
+        frame = pl.concat([part.frame for part in written])
+        self._tables.write_events(
+            frame.drop("log_offset"),
+            np.concatenate([part.valence for part in written]),
+            np.concatenate([part.weight for part in written]),
+            written[0].partition,
+            frame.get_column("log_offset").to_numpy(),
+        )
+
+    async def _pause(self, what: str, error: Exception) -> None:
+        if not self.waiting_for_tables:
+            _log.warning("%s, trying again until it works: %s", what, error)
+        self.waiting_for_tables = True
+        await asyncio.sleep(self._limits.retry_s)
+
+    async def _next_write(self) -> None:
+        self._written.clear()
+        self._wake.set()
+        await self._written.wait()
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Forget everything in memory: somebody else may fold these customers now."""
+        async with self._memory:
+            self._epoch += 1
+            self._work = _Work()
+            self._core.cache.forget_all()
+            self.partitions = frozenset()
+
+    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        """Note what is ours; states come as they are needed."""
+        self.partitions = frozenset(tp.partition for tp in assigned)
