@@ -36,7 +36,8 @@ def start_in_background(
 ) -> StackState:
     """Run a supervisor's command in a session of its own, pass on what it says, return once all is ready.
 
-    Raises AlreadyRunningError when another one holds the folder, StartFailedError with its last words, and
+    Raises AlreadyRunningError when another one holds the folder, StartFailedError with its last words (which ``say``
+    has had too), and
     StartCancelledError after Ctrl-C, by then nothing runs any more.
     """
     log = supervisor_log(data_dir)
@@ -68,8 +69,8 @@ def _last_words(process: subprocess.Popen[bytes], state: StackState | None, log:
     if state is not None and state.supervisor.pid != process.pid and state.is_running():
         return AlreadyRunningError("another start was faster")
     if state is not None and state.supervisor.pid == process.pid and state.message:
-        return StartFailedError(state.message)
-    return StartFailedError(f"the supervisor ended with code {process.returncode}:\n{tail(log)}")
+        return StartFailedError(state.message, process.returncode)
+    return StartFailedError(f"the supervisor ended with code {process.returncode}:\n{tail(log)}", process.returncode)
 
 
 def _follow(log: Path, offset: int, say: Say) -> int:

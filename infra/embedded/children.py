@@ -56,6 +56,8 @@ class ChildSpec:
     stop_timeout_s: float = 20.0
     restart: RestartPolicy = RestartPolicy()
     on_supervisor_death: signal.Signals = signal.SIGTERM
+    # Removed before each start, so that a file by which a child tells that it is ready is never an old one.
+    removed_before_start: tuple[Path, ...] = ()
 
 
 class Child:
@@ -73,6 +75,8 @@ class Child:
 
     def start(self) -> None:
         """Start the process in a session of its own, output to the log. OSError when it cannot be."""
+        for path in self.spec.removed_before_start:
+            path.unlink(missing_ok=True)
         command = launch_command(
             list(self.spec.argv), parent_pid=os.getpid(), on_parent_death=self.spec.on_supervisor_death
         )

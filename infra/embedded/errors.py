@@ -23,7 +23,14 @@ class PortTakenError(StackError):
 
 
 class StartFailedError(StackError):
-    """A part did not become ready; the message carries the end of its log and the place of it."""
+    """A part did not become ready; the message carries the end of its log and the place of it.
+
+    ``exit_code`` is that of a supervisor in the background, whose words have been passed on already; else None.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class StartCancelledError(StackError):

@@ -36,6 +36,9 @@ LOOP_S = 0.1
 READY_POLL_S = 0.05
 LOG_CHECK_S = 5.0
 
+# Exit codes of a process that ended because it was told to: by itself, by the signal, or as a JVM says it.
+_AS_ASKED = frozenset({0, -signal.SIGTERM, 128 + signal.SIGTERM})
+
 Say = Callable[[str], None]
 
 
@@ -110,6 +113,7 @@ class Supervisor:
                 self._before()
                 self._start_all()
                 self._set_phase("ready")
+                self._say(f"stack: ready in {(_now_us() - self._state.started_at_us) / 1e6:.1f} s")
                 self._watch()
             except BaseException as error:
                 self._end_all("failed", str(error))
@@ -245,7 +249,8 @@ class Supervisor:
         for slot in reversed(self._slots):
             if slot.child.pid is not None:
                 slot.child.stop(slot.child.spec.stop_timeout_s, self._hurry.is_set)
-                self._say(f"{slot.child.spec.name}: ended {_exit(slot.child.exit_code() or 0)}")
+                code = slot.child.exit_code() or 0
+                self._say(f"{slot.child.spec.name}: ended{'' if code in _AS_ASKED else f' {_exit(code)}'}")
             slot.state.process = None
             self._set_child(slot, "stopped")
 

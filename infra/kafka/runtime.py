@@ -202,7 +202,7 @@ def runtime_from_environment(say: Say = say_on_stderr) -> KafkaRuntime:
 def _has_size(path: Path, size_bytes: int) -> bool:
     try:
         return path.stat().st_size == size_bytes
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -33,6 +33,7 @@ def _part(data_dir: Path, spec: dict[str, Any]) -> Part:
         restart=RestartPolicy(
             first_delay_s=0.05, max_delay_s=0.2, healthy_after_s=spec.get("healthy_after_s", 30.0), crash_loop_after=3
         ),
+        removed_before_start=(ready_file,),
         on_supervisor_death=Signals[spec.get("on_supervisor_death", "SIGTERM")],
     )
 

@@ -1,0 +1,153 @@
+"""What the running parts tell about themselves: lag, counts, verdicts. A part that does not answer is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from infra.clickhouse.errors import ClickHouseError
+from infra.clickhouse.settings import ClickHouseSettings
+from infra.embedded.probes import http_get
+from infra.kafka.errors import KafkaInfraError
+from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
+from services.cli.addresses import Addresses
+from services.cli.settings import StackSettings
+
+TIMEOUT_S = 5.0
+# Ingest's counters of events, from its start on: received = accepted + refused + retried.
+INGEST_COUNTERS = "touchstone_ingest_events_"
+
+Result = TypeVar("Result")
+
+_STORED = """
+WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
+SELECT countIf(kind != 'review_due'), countIf(kind = 'review_due'), countIf(log_offset < committed)
+FROM touchstone.touchpoints FINAL
+"""
+_REPEATED = """
+WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
+SELECT count(), countIf(conflict), countIf(log_offset < committed) FROM touchstone.repeated_events FINAL
+"""
+_REJECTED = """
+WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
+SELECT countIf(stage = 'log'), countIf(stage = 'ingest'), countIf(stage = 'log' AND log_offset < committed)
+FROM touchstone.rejected_events FINAL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Where the scoring group stands, in records. ``committed`` and ``waiting`` by partition."""
+
+    accepted: int
+    committed: dict[int, int]
+    waiting: dict[int, int]
+    members: int
+
+    @property
+    def waiting_total(self) -> int:
+        return sum(self.waiting.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Events by what became of them, ever. ``unaccounted`` are committed records that no table has: always 0."""
+
+    stored: int
+    reviews: int
+    duplicate: int
+    conflicting: int
+    rejected: int
+    refused: int
+    unaccounted: int
+
+
+@dataclass(slots=True)
+class Figures:
+    """All numbers that could be had; ``faults`` names the parts that did not answer, with the reason."""
+
+    verdicts: dict[str, int] | None = None
+    lag: Lag | None = None
+    stored: Stored | None = None
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def gather(settings: StackSettings, where: Addresses) -> Figures:
+    """Ask every part; takes at most a few seconds for each that does not answer."""
+    figures = Figures()
+    figures.verdicts = _asked(figures, "ingest", lambda: read_verdicts(where))
+    figures.lag = _asked(figures, "kafka", lambda: read_lag(where))
+    committed = figures.lag.committed if figures.lag is not None else {}
+    figures.stored = _asked(figures, "clickhouse", lambda: read_stored(settings, where, committed))
+    return figures
+
+
+def _asked(figures: Figures, part: str, ask: Callable[[], Result]) -> Result | None:
+    try:
+        return ask()
+    except (KafkaInfraError, ClickHouseError, ConnectionError) as error:
+        figures.faults[part] = str(error)
+        return None
+
+
+def read_verdicts(where: Addresses) -> dict[str, int]:
+    """Events received, accepted, refused, ... by ingest since its start. ConnectionError when it does not answer."""
+    status, body = http_get(where.ingest_host, where.ingest_port, "/metrics", timeout_s=TIMEOUT_S)
+    if status != 200:
+        raise ConnectionError(f"ingest at {where.ingest_url} does not answer: {body if status == 0 else status}")
+    from prometheus_client.parser import text_string_to_metric_families
+
+    counts: dict[str, int] = {}
+    for family in text_string_to_metric_families(body):
+        totals = [sample.value for sample in family.samples if sample.name == f"{family.name}_total"]
+        if family.name.startswith(INGEST_COUNTERS) and totals:
+            counts[family.name.removeprefix(INGEST_COUNTERS)] = int(sum(totals))
+    return counts
+
+
+def read_lag(where: Addresses) -> Lag:
+    """Positions of the scoring group on the journal. KafkaInfraError when it cannot be had."""
+    from infra.kafka.admin import KafkaAdmin
+
+    with KafkaAdmin(where.kafka_bootstrap, timeout_s=TIMEOUT_S) as admin:
+        lags = admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS)
+        members = admin.group_state(CONSUMER_GROUP).members
+    return Lag(
+        sum(at.end for at in lags),
+        {at.partition: at.committed or 0 for at in lags},
+        {at.partition: at.lag for at in lags},
+        members,
+    )
+
+
+def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, int]) -> Stored:
+    """Counts of the tables. ``committed`` must have been read before. ClickHouseError when they cannot be had."""
+    from infra.clickhouse.client import connect
+
+    partitions = {
+        "partitions": list(committed) or [0],
+        "committed": list(committed.values()) or [0],
+    }
+    with connect(clickhouse_settings(settings, where)) as client:
+        [(stored, reviews, stored_below)] = client.query(_STORED.format(**partitions))
+        [(repeated, conflicting, repeated_below)] = client.query(_REPEATED.format(**partitions))
+        [(rejected, refused, rejected_below)] = client.query(_REJECTED.format(**partitions))
+    unaccounted = sum(committed.values()) - stored_below - repeated_below - rejected_below
+    return Stored(stored, reviews, repeated, conflicting, rejected, refused, unaccounted)
+
+
+def clickhouse_settings(settings: StackSettings, where: Addresses, *, reader: bool = False) -> ClickHouseSettings:
+    """How a command reaches ClickHouse, with either login: it waits little and does not try again."""
+    credentials = settings.credentials()
+    return ClickHouseSettings(
+        host=where.clickhouse_host,
+        port=where.clickhouse_port,
+        http_port=where.clickhouse_http_port,
+        user=settings.clickhouse_reader if reader else settings.clickhouse_user,
+        password=SecretStr(credentials.reader if reader else credentials.owner),
+        connect_timeout_s=int(TIMEOUT_S),
+        retry_s=0,
+    )
