@@ -7,20 +7,23 @@ Python's lock while it works). A session whose statement failed gets a new engin
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import chdb
 from chdb._exceptions import ChdbError
 
-from infra.embedded.clickhouse import sql as text_of
+from infra.embedded.clickhouse import sql
 from infra.embedded.clickhouse.errors import (
+    BAD_ARGUMENTS,
     NOT_IMPLEMENTED,
     SYNTAX_ERROR,
     TOO_MANY_SIMULTANEOUS_QUERIES,
@@ -47,8 +50,8 @@ JOINABLE: Final = frozenset(
 )  # fmt: skip
 # Values the engine takes for one reading of `system.processes` settings; also how a session is found and stopped.
 _SESSION_MARK: Final = "log_comment"
-# Settings that steer the HTTP handler alone; the engine need not hear of them.
-HTTP_ONLY_SETTINGS: Final = frozenset(
+# Settings of the HTTP handler, and what servers pass on but SET refuses: the engine need not hear of them.
+UNHEARD_SETTINGS: Final = frozenset(
     {
         "enable_http_compression",
         "http_zlib_compression_level",
@@ -61,8 +64,11 @@ HTTP_ONLY_SETTINGS: Final = frozenset(
         "http_response_buffer_size",
         "http_wait_end_of_query",
         "http_write_exception_in_output_format",
+        "run_query_in_background",
     }
 )
+_PIPE_BYTES: Final = 1 << 20
+_NEVER_A_BLOCK: Final = b"\xff" * 32
 _MAX_QUERY_BYTES: Final = 256 << 20
 OWNER_SETTINGS: Final[dict[str, str]] = {
     # An acknowledged insert is written, and its token counts: both are off by default.
@@ -161,23 +167,30 @@ class Engine:
 
         The engine opens it as an overlay with the machine's files: SELECT * FROM "/etc/hostname" would read them.
         """
-        if self.root("SELECT engine FROM system.databases WHERE name = 'default'").strip() != "Atomic":
-            self.root("DETACH DATABASE default")
-            stored = Path(self._address, "metadata", "default.sql").exists()
-            self.root(f"{'ATTACH DATABASE default' if stored else 'CREATE DATABASE default ENGINE = Atomic'}")
+        statement, tables = (Path(self._address, "metadata", name) for name in ("default.sql", "default"))
+        self.root("DETACH DATABASE default")
+        if not tables.is_symlink():
+            # No table was ever made in it, and what the engine wrote down about it cannot be attached.
+            statement.unlink(missing_ok=True)
+            self.root("CREATE DATABASE default ENGINE = Atomic")
+            return
+        if not statement.exists():
+            # A folder of the bare engine: its tables lie under the overlay's own identifier.
+            statement.write_text(f"ATTACH DATABASE _ UUID '{tables.readlink().name}'\nENGINE = Atomic\n")
+        self.root("ATTACH DATABASE default")
 
-    def root(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+    def root(self, text: str, params: Mapping[str, str] | None = None) -> str:
         """Run a short statement of the server's own; returns TSV text without escapes. Raises EngineError."""
         with self._root_lock:
             try:
-                return bytes(self._root.query(sql, "TSVRaw", params=dict(params or {})).bytes()).decode()
+                return bytes(self._root.query(text, "TSVRaw", params=dict(params or {})).bytes()).decode()
             except _FAILURES as error:
                 raise EngineError.parse(error) from error
 
-    def classify(self, sql: str) -> tuple[str, int]:
+    def classify(self, text: str) -> tuple[str, int]:
         """The engine's own judgement without running: (READ_ONLY | MUTATING | CONTROL | ..., statements)."""
         with self._root_lock:
-            found = self._root._conn.classify_query(sql)
+            found = self._root._conn.classify_query(text)
         return found["query_class"].name, int(found["statement_count"])
 
     def session(self, reader: bool, database: str = "") -> Session:
@@ -207,9 +220,9 @@ class Engine:
             self._running.pop(session.mark, None)
             self._readers.release()
 
-    def stop_query(self, mark: str) -> None:
-        """Ask the engine to end what runs under a session's mark; returns at once."""
-        self.root(f"KILL QUERY WHERE Settings['{_SESSION_MARK}'] = {text_of.quote(mark)} ASYNC")
+    def stop_query(self, mark: str) -> bool:
+        """Ask the engine to end what runs under a session's mark; returns at once, false when nothing does."""
+        return self.root(f"KILL QUERY WHERE Settings['{_SESSION_MARK}'] = {sql.quote(mark)} ASYNC") != ""
 
     def _watch(self) -> None:
         while not self._closing.wait(0.5):
@@ -230,38 +243,70 @@ class Engine:
             self._root.close()
 
 
-@dataclass(slots=True)
 class Insertion:
-    """A running insert: push bytes of the format, then finish. Any error or `cancel` writes nothing more."""
+    """A running insert: push bytes of the format, then finish. Any error or `cancel` writes nothing more.
 
-    _session: Session
-    _handle: Any
-    stats: Stats = field(default_factory=Stats)
+    The bytes go through a pipe that the engine reads as the statement's INFILE. The binding's own streaming insert
+    would be simpler, but it reports success when the table refuses the rows (constraint, partitions, views).
+    """
+
+    def __init__(self, session: Session, statement: sql.Insert) -> None:
+        self.stats = Stats()
+        self._session = session
+        self._raised: BaseException | None = None
+        self._native = statement.format.lower() == "native"
+        self._read_end, self._write_end = os.pipe()
+        with contextlib.suppress(OSError):
+            # A small pipe works as well, with more switches between threads.
+            fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        infile = sql.quote(f"/proc/self/fd/{self._read_end}")
+        text = f"{statement.target} FROM INFILE {infile}{statement.settings} FORMAT {statement.format}"
+        self._thread = threading.Thread(target=self._insert, args=(text,), name="clickhouse-insert", daemon=True)
+        self._thread.start()
+
+    def _insert(self, text: str) -> None:
+        try:
+            self.stats.add(self._session.engine_query(text))
+        except BaseException as error:
+            self._raised = error
+        finally:
+            os.close(self._read_end)
 
     def append(self, data: bytes) -> None:
-        """Hand over the next bytes. Raises EngineError."""
+        """Hand over the next bytes; waits while the engine is busy. Raises EngineError."""
+        rest = memoryview(data)
         try:
-            self._handle._conn.insert_append(self._handle._c_inserter, data)
-        except _FAILURES as error:
-            self._session.broken = True
-            raise EngineError.parse(error) from error
+            while rest:
+                rest = rest[os.write(self._write_end, rest) :]
+        except BrokenPipeError as error:
+            self.finish()
+            raise EngineError(BAD_ARGUMENTS, "There is data after the end of what the format takes") from error
 
     def finish(self) -> None:
         """Commit; returns when everything is written. Raises EngineError."""
-        try:
-            result = self._handle.finish()
-        except _FAILURES as error:
+        self._close()
+        self._thread.join()
+        if self._raised is not None:
             self._session.broken = True
-            raise EngineError.parse(error) from error
-        self.stats.written_rows = result.rows_written
-        self.stats.written_bytes = result.bytes_written
-        self.stats.elapsed_ns = int(result.elapsed * 1e9)
+            raise self._raised
 
     def cancel(self) -> None:
         """Give up; what was not yet written is dropped."""
         self._session.broken = True
-        with contextlib.suppress(*_FAILURES):
-            self._handle.cancel()
+        # The end of the data would commit it, so the statement must be stopped first. It may not have begun yet.
+        while self._thread.is_alive() and not self._session.cancel():
+            self._thread.join(0.01)
+        if self._native and self._thread.is_alive():
+            with contextlib.suppress(OSError):
+                os.set_blocking(self._write_end, False)
+                os.write(self._write_end, _NEVER_A_BLOCK)
+        self._close()
+        self._thread.join()
+
+    def _close(self) -> None:
+        write_end, self._write_end = self._write_end, -1
+        if write_end >= 0:
+            os.close(write_end)
 
 
 class Session:
@@ -286,10 +331,17 @@ class Session:
                 self.close()
                 raise
 
+    def twin(self) -> Session:
+        """Another session in the same state (temporary tables apart), for use while this one is busy."""
+        other = Session(self.engine, self.reader)
+        other._history, other._own = [*self._history], {**self._own}
+        other.broken = True
+        return other
+
     def use(self, database: str) -> None:
         """Make a database the current one; raises EngineError 81 when it does not exist."""
         if database != self._database:
-            self.run(f"USE {text_of.quote_name(database)}")
+            self.run(f"USE {sql.quote_name(database)}")
             self._database = database
 
     def _open(self) -> None:
@@ -299,16 +351,9 @@ class Session:
         pairs = {**self._base, _SESSION_MARK: self.mark}
         if self.reader:
             pairs["readonly"] = "2"
-        self._raw(_set(pairs))
+        self.engine_query(_set(pairs))
         for statement in self._history:
-            self._raw(statement)
-
-    def _raw(self, sql: str) -> Any:
-        try:
-            return self._connection.query(sql, "Native")
-        except _FAILURES as error:
-            self.broken = True
-            raise EngineError.parse(error) from error
+            self.engine_query(statement)
 
     def _ready(self, settings: Mapping[str, str]) -> None:
         """A usable connection with exactly these settings on top of the session's own."""
@@ -316,7 +361,7 @@ class Session:
             self._connection.close()
             self._open()
         wanted = {
-            name: value for name, value in settings.items() if name not in HTTP_ONLY_SETTINGS and name != _SESSION_MARK
+            name: value for name, value in settings.items() if name not in UNHEARD_SETTINGS and name != _SESSION_MARK
         }
         if wanted == self._applied:
             return
@@ -326,56 +371,56 @@ class Session:
         for name in wanted:
             if name not in self.engine.setting_names and not name.startswith("param_"):
                 raise ClickHouseError(UNKNOWN_SETTING, f"Unknown setting '{name}'")
-        self._raw(_set(changes))
+        self.engine_query(_set(changes))
         self._applied = wanted
 
     def run(
         self,
-        sql: str,
+        text: str,
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         format_: str = "Native",
         stats: Stats | None = None,
     ) -> bytes:
         """Run one statement to its end and return its whole output. Raises ClickHouseError."""
-        self._check(sql)
+        self._check(text)
         with self.engine.slot(self):
             self._ready(settings or {})
             try:
-                result = self._connection.query(sql, format_, params=dict(params or {}))
+                result = self._connection.query(text, format_, params=dict(params or {}))
             except _FAILURES as error:
                 self.broken = True
                 raise EngineError.parse(error) from error
         if stats is not None:
             stats.add(result)
-        self._remember(sql)
+        self._remember(text)
         return bytes(result.bytes())
 
-    def _check(self, sql: str) -> None:
-        _, statements = self.engine.classify(sql)
+    def _check(self, text: str) -> None:
+        _, statements = self.engine.classify(text)
         if statements > 1:
             raise ClickHouseError(SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed)")
-        if text_of.creates_kafka_table(sql):
+        if sql.creates_kafka_table(text):
             raise ClickHouseError(
                 NOT_IMPLEMENTED,
                 "Tables of the Kafka engine are refused: this engine could not open the data folder again",
             )
 
-    def _remember(self, sql: str) -> None:
+    def _remember(self, text: str) -> None:
         """Keep what changed the session, to repeat it when its connection must be replaced."""
-        word = text_of.first_word(sql)
+        word = sql.first_word(text)
         if word == "USE":
             self._database = ""
-            self._history = [kept for kept in self._history if text_of.first_word(kept) != "USE"]
-            self._history.append(sql)
+            self._history = [kept for kept in self._history if sql.first_word(kept) != "USE"]
+            self._history.append(text)
         elif word == "SET":
-            self._history.append(sql)
-            for name, value in text_of.settings_in(list(text_of.tokens(sql))):
+            self._history.append(text)
+            for name, value in sql.settings_in(list(sql.tokens(text))):
                 self._own[name] = value.strip("'")
 
     def stream(
         self,
-        sql: str,
+        text: str,
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         format_: str = "Native",
@@ -386,14 +431,14 @@ class Session:
         Closing the iterator early cancels the query. Statements and formats that the engine cannot stream come
         in one piece.
         """
-        streams = text_of.first_word(sql) in text_of.ROW_READING_WORDS and format_.lower() in JOINABLE
+        streams = sql.first_word(text) in sql.ROW_READING_WORDS and format_.lower() in JOINABLE
         if not streams:
-            yield self.run(sql, settings, params, format_, stats)
+            yield self.run(text, settings, params, format_, stats)
             return
         with self.engine.slot(self):
             self._ready(settings or {})
             try:
-                result = self._connection.send_query(sql, format_, params=dict(params or {}))
+                result = self._connection.send_query(text, format_, params=dict(params or {}))
             except _FAILURES as error:
                 self.broken = True
                 failure = EngineError.parse(error)
@@ -403,7 +448,7 @@ class Session:
             if result is not None:
                 yield from self._chunks(result, stats)
                 return
-        yield self.run(sql, settings, params, format_, stats)
+        yield self.run(text, settings, params, format_, stats)
 
     def _chunks(self, result: Any, stats: Stats | None) -> Iterator[bytes]:
         finished = False
@@ -426,7 +471,7 @@ class Session:
         """Names and types that an INSERT of these columns takes, in order. Raises EngineError."""
         lines = self._describe(f"DESCRIBE TABLE {described}")
         known = {name: type_ for name, type_, *_ in lines}
-        plain = [token.name for token in text_of.tokens(columns) if token.text != ","]
+        plain = [token.name for token in sql.tokens(columns) if token.text != ","]
         if columns and all(name in known for name in plain):
             return [(name, known[name]) for name in plain]
         if columns:
@@ -434,17 +479,17 @@ class Session:
         return [(name, type_) for name, type_, kind in lines if kind not in {"MATERIALIZED", "ALIAS", "EPHEMERAL"}]
 
     def header_of(
-        self, sql: str, settings: Mapping[str, str] | None, params: Mapping[str, str] | None
+        self, text: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
     ) -> list[tuple[str, str]]:
         """Names and types of a query's result, for results without rows."""
         self._ready(settings or {})
-        return [(name, type_) for name, type_, _ in self._describe(f"DESCRIBE ({sql.rstrip().rstrip(';')}\n)", params)]
+        return [(name, type_) for name, type_, _ in self._describe(f"DESCRIBE ({text.rstrip().rstrip(';')}\n)", params)]
 
-    def _describe(self, sql: str, params: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+    def _describe(self, text: str, params: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
         if self.broken:
             self._ready({})
         try:
-            raw = bytes(self._connection.query(sql, "RowBinary", params=dict(params or {})).bytes())
+            raw = bytes(self._connection.query(text, "RowBinary", params=dict(params or {})).bytes())
         except _FAILURES as error:
             self.broken = True
             raise EngineError.parse(error) from error
@@ -454,18 +499,22 @@ class Session:
             found.append((row[0], row[1], row[2]))
         return found
 
-    def insert(self, target: str, format_: str, settings: Mapping[str, str] | None = None) -> Insertion:
-        """Begin an insert of bytes in `format_`. Raises ClickHouseError."""
+    def insert(self, statement: sql.Insert, settings: Mapping[str, str] | None = None) -> Insertion:
+        """Begin an insert of data that follows. Raises ClickHouseError."""
         self._ready(settings or {})
+        return Insertion(self, statement)
+
+    def engine_query(self, text: str) -> Any:
+        """Run a statement on the connection as it is; returns the engine's result. Raises EngineError."""
         try:
-            return Insertion(self, self._connection.send_insert(target, format_))
+            return self._connection.query(text, "Native")
         except _FAILURES as error:
             self.broken = True
             raise EngineError.parse(error) from error
 
-    def cancel(self) -> None:
-        """Ask the engine to stop what runs here; may be called from any thread."""
-        self.engine.stop_query(self.mark)
+    def cancel(self) -> bool:
+        """Ask the engine to stop what runs here; false when nothing does. May be called from any thread."""
+        return self.engine.stop_query(self.mark)
 
     def close(self) -> None:
         """Drop the connection with its temporary tables."""
@@ -474,6 +523,4 @@ class Session:
 
 def _set(pairs: Mapping[str, str]) -> str:
     """One SET statement; an empty value means the engine's default."""
-    return "SET " + ", ".join(
-        f"{name} = {text_of.quote(value) if value else 'DEFAULT'}" for name, value in pairs.items()
-    )
+    return "SET " + ", ".join(f"{name} = {sql.quote(value) if value else 'DEFAULT'}" for name, value in pairs.items())

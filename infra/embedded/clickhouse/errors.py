@@ -53,10 +53,13 @@ _NAMES: Final = {
 
 # The engine's text: prefixes of its Python binding, then "Code: N. DB::Exception: message (NAME) (version V)".
 _ENGINE_TEXT: Final = re.compile(
-    r"Code: (?P<code>\d+)\. (?:DB::Exception: )?(?P<message>.*?)"
+    r"Code: (?P<code>\d+)\. (?:DB::Exception: )?(?:Code: \d+\. DB::Exception: )?(?P<message>.*?)"
     r"(?:\. \((?P<name>[A-Z][A-Z0-9_]*)\)\.?|\s\((?P<name2>[A-Z][A-Z0-9_]*)\)\.?)?(?: \(version [^)]*\))?\s*$",
     re.DOTALL,
 )
+
+# An error inside an error's text repeats name and version.
+_NESTED: Final = re.compile(r"\.? \([A-Z][A-Z0-9_]*\)(?: \(version [^)]*\))|Code: \d+\. DB::Exception: ")
 
 
 class ClickHouseError(Exception):
@@ -83,7 +86,7 @@ class EngineError(ClickHouseError):
         if match is None:
             return cls(SERVER_ERROR, str(raised) or type(raised).__name__)
         name = match["name"] or match["name2"] or ""
-        return cls(int(match["code"]), match["message"], name)
+        return cls(int(match["code"]), _NESTED.sub("", match["message"]), name)
 
 
 class AccessError(ClickHouseError):

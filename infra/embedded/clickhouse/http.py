@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
 from infra.embedded.clickhouse import bodies, request, sql
@@ -295,11 +295,11 @@ class _Exchange:
         if self._method != "POST":
             raise _get_reads_only()
         in_thread = self._server.in_thread
-        target = head.target.encode("latin-1").decode("utf-8", "surrogateescape")
+        head = replace(head, target=_as_text(head.target), settings=_as_text(head.settings))
         session, give_back = await in_thread(self._sessions.take, login, asked)
         insertion: Insertion | None = None
         try:
-            insertion = await in_thread(session.insert, target, head.format, asked.settings)
+            insertion = await in_thread(session.insert, head, asked.settings)
             await self._pour(insertion, begun, unpack)
             await in_thread(insertion.finish)
             self._stats = insertion.stats
@@ -352,19 +352,21 @@ class _Exchange:
                 self._reply["Content-Encoding"] = encoding
             limit = None if asked.flag("wait_end_of_query") else RESPONSE_BUFFER_BYTES
             revision = asked.client_revision if format_.lower() == "native" else 0
-            while True:
+            done = False
+            while not done:
                 body, done = await in_thread(_gather, chunks, packer, revision, limit)
-                if done and not self._started:
-                    await _answer(self._send, 200, body, {**self._reply, **self._summary()}, self._method == "HEAD")
-                    return
-                await self._stream(body, done)
-                if done:
-                    return
+                if not done:
+                    await self._stream(body, more=True)
         finally:
             gone.cancel()
             if chunks is not None:
                 await in_thread(chunks.close)
+            # Before the last byte goes out: with it, the client may use its session again.
             await in_thread(give_back)
+        if self._started:
+            await self._stream(body, more=False)
+        else:
+            await _answer(self._send, 200, body, {**self._reply, **self._summary()}, self._method == "HEAD")
 
     def _begin(
         self, asked: request.Request, login: Login, session: Session, statement: str
@@ -389,13 +391,13 @@ class _Exchange:
                 await self._server.in_thread(session.cancel)
                 return
 
-    async def _stream(self, body: bytes, done: bool) -> None:
+    async def _stream(self, body: bytes, more: bool) -> None:
         if not self._started:
             raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self._reply.items()]
             await self._send({"type": "http.response.start", "status": 200, "headers": raw})
             self._started = True
         await self._send(
-            {"type": "http.response.body", "body": b"" if self._method == "HEAD" else body, "more_body": not done}
+            {"type": "http.response.body", "body": b"" if self._method == "HEAD" else body, "more_body": more}
         )
 
     def _summary(self) -> dict[str, str]:
@@ -410,6 +412,11 @@ def _get_reads_only() -> AccessError:
         "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly."
         " You should use method POST for modifying queries",
     )
+
+
+def _as_text(latin: str) -> str:
+    """Text of a head that was read byte by byte."""
+    return latin.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _append(insertion: Insertion, unpack: bodies.Decoder, pieces: list[bytes], plain_start: bytes) -> None:

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clickhouse_driver.settings.available import settings as old_settings
@@ -20,7 +20,9 @@ from infra.embedded.clickhouse.blocks import BLOCK_INFO, header_block, skip_bloc
 from infra.embedded.clickhouse.engine import Engine, Insertion, Session, Stats
 from infra.embedded.clickhouse.errors import (
     NOT_IMPLEMENTED,
+    QUERY_WAS_CANCELLED,
     UNEXPECTED_PACKET_FROM_CLIENT,
+    UNKNOWN_SETTING,
     ClickHouseError,
     ProtocolError,
 )
@@ -41,12 +43,18 @@ REVISION_WRITE_INFO: Final = 54420
 REVISION_SETTINGS_AS_STRINGS: Final = 54429
 REVISION_INTERSERVER_SECRET: Final = 54441
 REVISION_OPENTELEMETRY: Final = 54442
+REVISION_FORWARDED_FOR: Final = 54443
+REVISION_REFERER: Final = 54447
 REVISION_DISTRIBUTED_DEPTH: Final = 54448
 REVISION_QUERY_START_TIME: Final = 54449
 REVISION_PARALLEL_REPLICAS: Final = 54453
 
 HELLO, QUERY, DATA, CANCEL, PING, TABLES_STATUS = range(6)
+SCALAR: Final = 7
 S_HELLO, S_DATA, S_EXCEPTION, S_PROGRESS, S_PONG, S_END, S_PROFILE = range(7)
+S_TABLES_STATUS: Final = 9
+INTERFACE_TCP: Final = 1
+INTERFACE_HTTP: Final = 2
 STAGE_COMPLETE: Final = 2
 
 MAX_LOGIN_BYTES: Final = 4096
@@ -154,9 +162,17 @@ class NativeConnection:
             elif packet == CANCEL:
                 continue  # came after the end of its query
             elif packet == TABLES_STATUS:
-                raise ProtocolError("table status of replicas is not served")
+                self._send(self._tables_status())
             else:
                 raise ProtocolError(f"unexpected packet {packet}")
+
+    def _tables_status(self) -> bytes:
+        """Answer to a server that asks through `remote` how late our replicas are: no table is replicated."""
+        count = self._in.varint()
+        if count > MAX_SETTINGS:
+            raise ProtocolError("a request for too many tables")
+        names = [string(self._in.blob(MAX_LOGIN_BYTES)) + string(self._in.blob(MAX_LOGIN_BYTES)) for _ in range(count)]
+        return varint(S_TABLES_STATUS) + varint(count) + b"".join(name + b"\x00" for name in names)
 
     # -- a query and its answer ---------------------------------------------------------------------------------
 
@@ -169,7 +185,7 @@ class NativeConnection:
             try:
                 if problem is not None:
                     raise problem
-                statement, params = self._admitted(query), dict[str, str]()
+                statement = self._admitted(query)
             finally:
                 self._external_tables(query, session, tables, refuse=problem is not None)
             settings = self._gate.settings(query.settings) if session.reader else query.settings
@@ -178,8 +194,10 @@ class NativeConnection:
             if isinstance(head, sql.Insert):
                 self._insert(session, head, statement, query, settings, stats)
             else:
-                self._select(session, statement, query, settings, params, stats)
-            self._send(self._progress(stats), varint(S_END))
+                self._select(session, statement, query, settings, stats)
+            # Old clients take nothing but the end after an insert.
+            wanted = not isinstance(head, sql.Insert) or self._revision >= REVISION_WRITE_INFO
+            self._send(self._progress(stats) if wanted else b"", varint(S_END))
         except ClickHouseError as error:
             self._send(self._exception(error))
         finally:
@@ -208,17 +226,22 @@ class NativeConnection:
             reader.blob(MAX_LOGIN_BYTES)
         if revision >= REVISION_QUERY_START_TIME:
             reader.exactly(8)
-        if reader.u8() != 1:
-            raise ProtocolError("the query claims another interface than TCP")
-        for _ in range(3):
-            reader.blob(MAX_LOGIN_BYTES)
-        for _ in range(3):
-            reader.varint()
+        interface = reader.u8()
+        if interface == INTERFACE_TCP:
+            for _ in range(3):
+                reader.blob(MAX_LOGIN_BYTES)
+            for _ in range(3):
+                reader.varint()
+        elif interface == INTERFACE_HTTP:  # a server passes on what an HTTP client of its own asked
+            reader.u8()
+            for since in (0, REVISION_FORWARDED_FOR, REVISION_REFERER):
+                if revision >= since:
+                    reader.blob(MAX_LOGIN_BYTES)
         if revision >= REVISION_QUOTA_KEY:
             reader.blob(MAX_LOGIN_BYTES)
         if revision >= REVISION_DISTRIBUTED_DEPTH:
             reader.varint()
-        if revision >= REVISION_VERSION_PATCH:
+        if revision >= REVISION_VERSION_PATCH and interface == INTERFACE_TCP:
             reader.varint()
         if revision >= REVISION_OPENTELEMETRY and reader.u8():
             reader.exactly(24)
@@ -243,7 +266,7 @@ class NativeConnection:
             if name in self._engine.setting_names:
                 found[name] = value
             elif important:
-                problem = ClickHouseError(115, f"Unknown setting '{name}'")
+                problem = ClickHouseError(UNKNOWN_SETTING, f"Unknown setting '{name}'")
         raise ProtocolError("a query with too many settings")
 
     def _old_setting(self, name: str) -> str:
@@ -270,8 +293,9 @@ class NativeConnection:
     def _external_tables(self, query: Query, session: Session, tables: list[str], refuse: bool) -> None:
         """Take the data packets that follow every query: temporary tables, ended by an empty block."""
         while True:
-            if self._in.varint() != DATA:
-                raise ProtocolError("a query is not followed by its data")
+            packet = self._in.varint()
+            if packet not in {DATA, SCALAR}:
+                raise ProtocolError(f"a query is followed by packet {packet} instead of its data")
             name = self._in.text(MAX_LOGIN_BYTES)
             plain = self._plain(query.compressed)
             if self._revision >= REVISION_BLOCK_INFO:
@@ -282,16 +306,17 @@ class NativeConnection:
             plain.untee()
             if plain is not self._in and plain.buffered():
                 raise ProtocolError("bytes after the end of a block")
-            if not shape.columns:
+            if not shape.columns and packet == DATA:
                 return
-            if refuse:
+            if refuse or packet == SCALAR:
                 continue
             structure = ", ".join(f"{sql.quote_name(column)} {type_}" for column, type_ in shape.names_and_types)
             if name not in tables:
                 session.run(f"CREATE TEMPORARY TABLE {sql.quote_name(name)} ({structure}) ENGINE = Memory")
                 tables.append(name)
             if shape.rows:
-                insertion = session.insert(f"INSERT INTO {sql.quote_name(name)}", "Native")
+                target = sql.quote_name(name)
+                insertion = session.insert(sql.Insert(f"INSERT INTO {target}", "", target, "", "Native", 0))
                 insertion.append(b"".join(pieces))
                 insertion.finish()
 
@@ -301,22 +326,42 @@ class NativeConnection:
         statement: str,
         query: Query,
         settings: dict[str, str],
-        params: dict[str, str],
         stats: Stats,
     ) -> None:
         streams = sql.first_word(statement) in sql.ROW_READING_WORDS
         sent = False
-        with self._watch.during(self._peer, session.cancel, self._keep_alive):
-            with contextlib.closing(session.stream(statement, settings, params, stats=stats)) as chunks:
-                for chunk in chunks:
-                    for block in (chunk,) if streams else split_blocks(chunk):
-                        if block:
+        with self._watch.during(self._peer, session.cancel, self._keep_alive) as watched:
+            chunks = session.stream(statement, settings, stats=stats)
+            try:
+                with contextlib.closing(chunks):
+                    for chunk in chunks:
+                        for block in (chunk,) if streams else split_blocks(chunk):
+                            if not sent:
+                                header = self._header(session, statement, settings, block)
+                                self._send(*self._data(header, query.compressed))
                             self._send(*self._data(block, query.compressed))
                             sent = True
+            except ClickHouseError as error:
+                if not (watched.given_up and error.code == QUERY_WAS_CANCELLED):
+                    raise
+                return  # the client asked for it and waits for the end, not for an error
             if not sent and streams:
-                header = header_block(session.header_of(statement, settings, params))
+                header = header_block(session.header_of(statement, settings))
                 self._send(*self._data(header, query.compressed))
-        self._send(varint(S_PROFILE), varint(stats.result_rows), varint(1), varint(stats.result_bytes), b"\x00\x00\x00")
+        rows, size = varint(stats.result_rows), varint(stats.result_bytes)
+        self._send(varint(S_PROFILE), rows, varint(1), size, b"\x00\x00\x00")
+
+    def _header(self, session: Session, statement: str, settings: dict[str, str], block: bytes) -> bytes:
+        """The block of names and types that clients expect before the first rows."""
+        try:
+            return header_block(skip_block(ByteReader.of(block)).names_and_types)
+        except ClickHouseError:
+            # A type that cannot be walked. The session's own connection is busy with the result.
+            other = session.twin()
+            try:
+                return header_block(other.header_of(statement, settings))
+            finally:
+                other.close()
 
     def _keep_alive(self) -> None:
         """An empty progress packet, unless an answer is just being sent."""
@@ -337,21 +382,23 @@ class NativeConnection:
     ) -> None:
         inline = statement[head.data_start :].strip(" \t\r\n;")
         if inline:
-            insertion = session.insert(head.target, head.format, settings)
+            insertion = session.insert(head, settings)
             insertion.append(statement[head.data_start :].encode("utf-8", "surrogateescape"))
             insertion.finish()
         else:
             columns = session.columns_of(head.described, head.columns)
             self._send(*self._data(header_block(columns), query.compressed))
-            insertion_ = self._insert_blocks(session, head.target, query, settings)
+            insertion_ = self._insert_blocks(session, head, query, settings)
             if insertion_ is None:
                 return
             insertion = insertion_
         stats.written_rows, stats.written_bytes = insertion.stats.written_rows, insertion.stats.written_bytes
 
-    def _insert_blocks(self, session: Session, target: str, query: Query, settings: dict[str, str]) -> Insertion | None:
+    def _insert_blocks(
+        self, session: Session, head: sql.Insert, query: Query, settings: dict[str, str]
+    ) -> Insertion | None:
         """Pass the client's blocks to the engine until its empty block."""
-        feed = _Feed(session, target, settings)
+        feed = _Feed(session, replace(head, format="Native"), settings)
         try:
             while self._next_block(query, feed):
                 pass
@@ -364,7 +411,7 @@ class NativeConnection:
     def _next_block(self, query: Query, feed: _Feed) -> bool:
         packet = self._in.varint()
         if packet == CANCEL:
-            feed.fail(ClickHouseError(394, "Query was cancelled"))
+            feed.fail(ClickHouseError(QUERY_WAS_CANCELLED, "Query was cancelled"))
             return False
         if packet == PING:
             return True
@@ -411,8 +458,8 @@ class _Feed:
     An error of the engine is kept until the client's last block, so that the protocol stays in step.
     """
 
-    def __init__(self, session: Session, target: str, settings: dict[str, str]) -> None:
-        self._session, self._target, self._settings = session, target, settings
+    def __init__(self, session: Session, head: sql.Insert, settings: dict[str, str]) -> None:
+        self._session, self._head, self._settings = session, head, settings
         self._insertion: Insertion | None = None
         self._error: ClickHouseError | None = None
         self._pieces: list[bytes] = []
@@ -447,7 +494,7 @@ class _Feed:
             return
         try:
             if self._insertion is None:
-                self._insertion = self._session.insert(self._target, "Native", self._settings)
+                self._insertion = self._session.insert(self._head, self._settings)
             self._insertion.append(data)
         except ClickHouseError as error:
             self._error = error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 _TOKEN: Final = re.compile(
@@ -23,6 +23,8 @@ _TOKEN: Final = re.compile(
 _PLAIN_FORMAT: Final = re.compile(
     r"\bFORMAT\s+(?P<name>[A-Za-z]\w*)(?:\s+SETTINGS\s[\w\s=,.'-]*)?\s*;?\s*\Z", re.IGNORECASE
 )
+_LATE_SETTINGS: Final = re.compile(r"\s+SETTINGS\s+\w+\s*=[^\n;]*", re.IGNORECASE)
+_HEAD_END: Final = re.compile(r"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
 _TAIL_CHARS: Final = 4096
 ROW_READING_WORDS: Final = frozenset({"SELECT", "WITH", "FROM", "("})
 
@@ -114,7 +116,9 @@ class Insert:
     """The head of an INSERT: what the engine needs to take the data apart from the statement's text."""
 
     target: str
-    """`INSERT INTO table (columns)` with its SETTINGS clause, ready for a streaming insert."""
+    """`INSERT INTO table (columns)`."""
+    settings: str
+    """Its SETTINGS clause with a blank before it, or nothing."""
     described: str
     """What DESCRIBE TABLE takes to tell the columns' types."""
     columns: str
@@ -214,11 +218,11 @@ def _insert_head(walk: _Walk) -> Insert | Literal["select", "more"]:
         head_end = walk.last_end
     settings = _settings_clause(walk)
     word = walk.word()
-    target = f"{walk.text[start:head_end]}{settings}"
+    target = walk.text[start:head_end]
     if word == "VALUES" and walk.now is not None:
-        return Insert(target, described, columns, "Values", walk.now.end)
+        return Insert(target, settings, described, columns, "Values", walk.now.end)
     if word == "FORMAT":
-        return _format_tail(walk, target, described, columns, bool(settings))
+        return _format_tail(walk, Insert(target, settings, described, columns, "", 0))
     return "select" if word else "more"
 
 
@@ -233,20 +237,18 @@ def _settings_clause(walk: _Walk) -> str:
     return " " + walk.text[start : walk.last_end]
 
 
-def _format_tail(
-    walk: _Walk, target: str, described: str, columns: str, has_settings: bool
-) -> Insert | Literal["more"]:
+def _format_tail(walk: _Walk, head: Insert) -> Insert | Literal["more"]:
     walk.step()
     if walk.now is None or walk.now.kind not in {"word", "quoted"}:
         return "more"
-    name, end = walk.now.name, walk.now.end
-    rest = re.match(r"\s+SETTINGS\s+\w+\s*=[^\n;]*", walk.text[end : end + _TAIL_CHARS], re.IGNORECASE)
-    if rest is not None and not has_settings:
-        target += " " + rest.group().strip()
+    name, end, settings = walk.now.name, walk.now.end, head.settings
+    rest = _LATE_SETTINGS.match(walk.text[end : end + _TAIL_CHARS])
+    if rest is not None and not settings:
+        settings = " " + rest.group().strip()
         end += rest.end()
     # One line break parts the statement from its data, and is not part of the data.
-    blank = re.compile(r"[ \t\f]*;?[ \t\f]*(?:\r?\n)?").match(walk.text, end)
-    return Insert(target, described, columns, name, blank.end() if blank else end)
+    blank = _HEAD_END.match(walk.text, end)
+    return replace(head, settings=settings, format=name, data_start=blank.end() if blank else end)
 
 
 def settings_in(items: list[Token]) -> Iterator[tuple[str, str]]:

@@ -22,11 +22,14 @@ _POLL_S: Final = 1.0
 
 
 @dataclass(slots=True)
-class _Watched:
+class Watched:
+    """A running query and its client."""
+
     peer: socket.socket
-    cancel: Callable[[], None]
+    cancel: Callable[[], object]
     keep_alive: Callable[[], None]
     next_sign_s: float
+    given_up: bool = False
 
 
 class Watch:
@@ -34,7 +37,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, Watched] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clickhouse-watch", daemon=True)
 
@@ -43,13 +46,16 @@ class Watch:
         self._thread.start()
 
     @contextlib.contextmanager
-    def during(self, peer: socket.socket, cancel: Callable[[], None], keep_alive: Callable[[], None]) -> Iterator[None]:
+    def during(
+        self, peer: socket.socket, cancel: Callable[[], object], keep_alive: Callable[[], None]
+    ) -> Iterator[Watched]:
         """While a query runs: call `cancel` when its client gives up, `keep_alive` every few seconds."""
         number = peer.fileno()
-        self._watched[number] = _Watched(peer, cancel, keep_alive, time.monotonic() + KEEP_ALIVE_S)
+        watched = Watched(peer, cancel, keep_alive, time.monotonic() + KEEP_ALIVE_S)
+        self._watched[number] = watched
         self._poll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT)
         try:
-            yield
+            yield watched
         finally:
             self._watched.pop(number, None)
             with contextlib.suppress(OSError, ValueError):
@@ -67,7 +73,7 @@ class Watch:
                     with contextlib.suppress(OSError):
                         found.keep_alive()
 
-    def _look(self, found: _Watched) -> None:
+    def _look(self, found: Watched) -> None:
         try:
             first = found.peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -75,6 +81,7 @@ class Watch:
         except OSError:
             first = b""
         if first in (b"", CANCEL_PACKET):
+            found.given_up = True
             try:
                 found.cancel()
             except ClickHouseError:

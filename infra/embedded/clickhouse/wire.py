@@ -17,6 +17,11 @@ from infra.embedded.clickhouse.errors import ProtocolError
 MAX_VARINT_BYTES: Final = 10
 # Runs of equally long strings (ids, codes, empty texts) are skipped by arithmetic; shorter runs are not worth it.
 _MIN_RUN: Final = 64
+_SHORT: Final = 32
+# Bytes looked at in one leap: few at first, more while it goes well; strings walked before the next try.
+_FIRST_WINDOW: Final = 1 << 12
+_LAST_WINDOW: Final = 1 << 17
+_WALK: Final = 512
 
 Sink = Callable[[bytes], None]
 
@@ -175,20 +180,20 @@ class ByteReader:
 
     def skip_strings(self, count: int) -> None:
         """Pass over `count` length-prefixed values: the only per-value work of an insert."""
-        left = count
-        try_runs, seen = True, b""
+        left, window = count, _FIRST_WINDOW
         while left:
             if self._pos >= len(self._chunk):
                 self._advance()
-            if self._chunk is not seen:
-                try_runs, seen = True, self._chunk
-            if try_runs and left >= _MIN_RUN:
-                run = self._equal_run(left)
-                left -= run
-                try_runs = run >= _MIN_RUN
-                if try_runs:
+            if left >= _MIN_RUN:
+                skipped = self._equal_run(left)
+                if not skipped:
+                    skipped, whole = self._leap(left, window)
+                    window = min(2 * window, _LAST_WINDOW) if whole else _FIRST_WINDOW
+                left -= skipped
+                if skipped >= _MIN_RUN:
                     continue
-            left = self._walk_strings(left)
+            steps = min(left, _WALK)
+            left -= steps - self._walk_strings(steps)
 
     def _equal_run(self, left: int) -> int:
         """Skip the longest run of strings as long as the first one; returns how many were skipped."""
@@ -205,6 +210,22 @@ class ByteReader:
         run = int(differs.argmax()) if differs.any() else fits
         self._pos = pos + run * stride
         return run
+
+    def _leap(self, left: int, window: int) -> tuple[int, bool]:
+        """Skip strings shorter than 32 bytes whose text has no control characters.
+
+        There, the bytes below 32 are just the length prefixes. That is a guess, so it is proven before it counts:
+        each prefix must lead exactly to the next. Returns the strings skipped, and whether all of the window was.
+        """
+        start = self._pos
+        span = np.frombuffer(self._chunk, np.uint8, min(window, len(self._chunk) - start), start)
+        places = np.flatnonzero(span < _SHORT)[: left + 1]
+        if len(places) < _MIN_RUN or places[0]:
+            return 0, False
+        broken = places[:-1] + span[places[:-1]] + 1 != places[1:]
+        proven = int(broken.argmax()) if broken.any() else len(broken)
+        self._pos = start + int(places[proven])
+        return proven, proven == len(broken)
 
     def _walk_strings(self, left: int) -> int:
         """Walk strings one by one inside the present chunk; returns how many remain."""
