@@ -13,6 +13,8 @@ TOUCHPOINTS: Final = "touchpoints"
 LOYALTY_SIGNALS: Final = "loyalty-signals"
 REJECTED: Final = "rejected"
 CONSUMER_GROUP: Final = "touchstone-scoring"
+REJECTED_GROUP: Final = "touchstone-rejected"
+"""Group that brings what ingest refused into table rejected_events."""
 
 FOREVER: Final = {"retention.ms": "-1", "cleanup.policy": "delete"}
 _ANY_CLOCK: Final = {

@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import polars as pl
 
 from infra.clickhouse import events, states
 from infra.clickhouse.client import ClickHouse
+from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
+from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
 from schemas.signal import LoyaltySignal
 from schemas.tables import DATABASE, LOYALTY_SIGNALS, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
@@ -21,6 +22,7 @@ from schemas.topics import REJECTED, TOUCHPOINTS
 from services.scoring.as_of import crossing_sql
 from services.scoring.cache import StoredStates
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
+from services.scoring.refusals import refusal
 from services.scoring.risk.model import DEFAULT, RiskModel
 from services.scoring.state import Ints
 
@@ -60,7 +62,7 @@ class ClickHouseTables:
             REJECTED_EVENTS.names,
             [
                 (
-                    "log",
+                    STAGE_LOG,
                     record.log_partition,
                     record.log_offset,
                     moment(record.rejected_at_us),
@@ -72,6 +74,30 @@ class ClickHouseTables:
                     record.payload,
                 )
                 for record in records
+            ],
+        )
+
+    def write_refusals(self, records: Sequence[Followed]) -> None:
+        """Keep what ingest refused, from topic ``rejected``."""
+        read = [refusal(record.partition, record.offset, record.timestamp_ms, record.value) for record in records]
+        self._client.insert_rows(
+            REJECTED_EVENTS.name,
+            REJECTED_EVENTS.names,
+            [
+                (
+                    STAGE_INGEST,
+                    row.log_partition,
+                    row.log_offset,
+                    moment(row.rejected_at_us),
+                    row.reason,
+                    row.field,
+                    row.detail,
+                    row.source,
+                    row.customer_id,
+                    row.payload,
+                )
+                for row in read
+                if row is not None
             ],
         )
 
@@ -156,16 +182,13 @@ class KafkaTopics:
             REJECTED,
             [f"{record.log_partition}:{record.log_offset}" for record in records],
             [
-                orjson.dumps(
-                    {
-                        "stage": "log",
-                        "log_partition": record.log_partition,
-                        "log_offset": record.log_offset,
-                        "rejected_at_us": record.rejected_at_us,
-                        "reason": record.reason,
-                        "detail": record.detail,
-                        "payload_hex": record.payload.hex(),
-                    }
+                encode_rejected(
+                    stage=STAGE_LOG,
+                    received_at_us=record.rejected_at_us,
+                    reason=record.reason,
+                    field="",
+                    detail=f"{record.log_partition}:{record.log_offset}: {record.detail}",
+                    payload=record.payload,
                 )
                 for record in records
             ],

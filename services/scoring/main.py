@@ -18,8 +18,9 @@ from infra.clickhouse.errors import ClickHouseError
 from infra.clickhouse.errors import TransientError as TablesTransientError
 from infra.clickhouse.settings import ClickHouseSettings
 from infra.kafka.errors import ClusterUnreachableError
+from infra.kafka.follow import Follower
 from infra.kafka.publish import Publisher
-from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
+from schemas.topics import CONSUMER_GROUP, REJECTED, REJECTED_GROUP, TOUCHPOINTS
 from services.scoring import metrics, readings
 from services.scoring.adapters import ClickHouseTables, KafkaTopics
 from services.scoring.cache import StateCache
@@ -86,9 +87,12 @@ def main() -> int:
     metrics.CACHED.set_function(lambda: len(cache))
     metrics.UNREACHABLE.set_function(lambda: float(shell.waiting_for_tables))
     _log.info("worker %d judges with model %s", settings.worker, model.version)
+    follower = Follower(settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, tables.write_refusals)
+    follower.start()
     try:
         return run_worker(app, excused=lambda: shell.waiting_for_tables)
     finally:
+        follower.stop()
         client.close()
 
 

@@ -1,0 +1,88 @@
+"""A plain consumer in a thread, for topics of little traffic: at least once, committed after the handler returned."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+_log: Final = logging.getLogger(__name__)
+
+POLL_MS: Final = 500
+PAUSE_S: Final = 2.0
+"""Before a handler or a broker that failed is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One record as read: where it stands, when it was written (UTC ms), its bytes."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes
+
+
+class Follower:
+    """Hands the records of a topic to a handler, in order per partition, again and again until it takes them."""
+
+    def __init__(
+        self, bootstrap: str, topic: str, group: str, handle: Callable[[Sequence[Followed]], None], most: int = 2_000
+    ) -> None:
+        """``handle`` must bear repeats; what it raises is logged and tried again. ``most``: records at once."""
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._group = group
+        self._handle = handle
+        self._most = most
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow-{topic}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the records in hand."""
+        self._ending.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._read()
+            except Exception as error:
+                # A fresh consumer starts from the last commit: nothing is lost, some is handled twice.
+                _log.warning("topic %s cannot be followed for now: %s", self._topic, error)
+                self._ending.wait(PAUSE_S)
+
+    def _read(self) -> None:
+        consumer = KafkaConsumer(
+            self._topic,
+            bootstrap_servers=self._bootstrap.split(","),
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=self._most,
+        )
+        try:
+            while not self._ending.is_set():
+                polled = consumer.poll(timeout_ms=POLL_MS)
+                records = [
+                    Followed(record.partition, record.offset, record.timestamp, record.value or b"")
+                    for of_partition in polled.values()
+                    for record in of_partition
+                ]
+                if records:
+                    self._handle(records)
+                    consumer.commit()
+        finally:
+            try:
+                consumer.close()
+            except KafkaError as error:
+                _log.info("the consumer of %s did not leave its group: %s", self._topic, error)
