@@ -1,0 +1,123 @@
+"""Mapped rows through the contract: records for the log, or refusals. The same rules as at the HTTP edge. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+from pydantic import ValidationError
+
+from schemas.encode import encode
+from schemas.reasons import Reason
+from schemas.refusals import Problem, RefusedEventError, explain
+from schemas.touchpoint import EVENT, EVENTS, to_record
+from services.importer.plan import ATTRIBUTE, RATED_NAME, RATED_VALUE, SKIPPED
+
+FUTURE_REFUSED_US: Final = 600 * 1_000_000
+"""As the default at the HTTP edge: who is further ahead of the clock than this has a wrong one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that became no event."""
+
+    row: int
+    """Number of the row, 1 for the first after a header."""
+    problems: tuple[Problem, ...]
+    event: dict[str, Any]
+    """What the mapping made of it; empty if it could not be read at all."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What became of a chunk of rows."""
+
+    keys: list[str] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    refused: list[RefusedRow] = field(default_factory=list)
+    skipped: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Accepted events by kind."""
+    earliest_us: int | None = None
+    latest_us: int | None = None
+    """Range of occurred_at of the accepted events."""
+
+
+def to_events(mapped: pl.DataFrame) -> list[dict[str, Any] | None]:
+    """Events as a sender would write them, members without a value left out; None for skipped rows."""
+    names = mapped.columns
+    plain = [(name, at) for at, name in enumerate(names) if not _is_extra(name)]
+    attributes = [(name.removeprefix(ATTRIBUTE), at) for at, name in enumerate(names) if name.startswith(ATTRIBUTE)]
+    skipped_at = names.index(SKIPPED)
+    rated = (names.index(RATED_NAME), names.index(RATED_VALUE)) if RATED_NAME in names else None
+    events: list[dict[str, Any] | None] = []
+    for row in mapped.iter_rows():
+        if row[skipped_at]:
+            events.append(None)
+            continue
+        event = {name: value for name, at in plain if (value := row[at]) is not None}
+        kept = {name: value for name, at in attributes if (value := row[at]) is not None}
+        if rated is not None and row[rated[0]] is not None:
+            kept[row[rated[0]]] = row[rated[1]]
+        if kept:
+            event["attributes"] = kept
+        events.append(event)
+    return events
+
+
+def _is_extra(name: str) -> bool:
+    return name.startswith(ATTRIBUTE) or name in (RATED_NAME, RATED_VALUE, SKIPPED)
+
+
+def judge(events: Sequence[dict[str, Any] | None], rows: Sequence[int], received_at_us: int) -> Judged:
+    """Judge events of the rows with these numbers, all received at one time (UTC microseconds)."""
+    judged = Judged()
+    present = [(row, event) for row, event in zip(rows, events, strict=True) if event is not None]
+    judged.skipped = len(events) - len(present)
+    latest_us = received_at_us + FUTURE_REFUSED_US
+    add_key, add_value = judged.keys.append, judged.values.append
+    kinds: list[str] = []
+    times: list[int] = []
+    for (row, event), valid in zip(present, _validated([event for _, event in present]), strict=True):
+        try:
+            record = to_record(_validated_one(event) if valid is None else valid, received_at_us)
+            if record["occurred_at"] > latest_us:
+                raise RefusedEventError(_AHEAD)
+        except RefusedEventError as error:
+            judged.refused.append(RefusedRow(row, error.problems, event))
+            continue
+        add_value(encode(record))
+        add_key(record["customer_id"])
+        kinds.append(record["kind"])
+        times.append(record["occurred_at"])
+    if times:
+        judged.kinds.update(kinds)
+        judged.earliest_us, judged.latest_us = min(times), max(times)
+    return judged
+
+
+def _validated(events: list[dict[str, Any]]) -> Sequence[dict[str, Any] | None]:
+    """All at once if all are good; None in each place otherwise, to be judged one by one."""
+    try:
+        good: list[dict[str, Any]] = EVENTS.validator.validate_python(events)
+    except ValidationError:
+        return [None] * len(events)
+    return good
+
+
+def _validated_one(event: dict[str, Any]) -> dict[str, Any]:
+    try:
+        valid: dict[str, Any] = EVENT.validator.validate_python(event)
+    except ValidationError as error:
+        raise RefusedEventError(*explain(error)) from None
+    return valid
+
+
+_AHEAD: Final = Problem(
+    Reason.FUTURE_TIME,
+    "/occurred_at",
+    f"More than {FUTURE_REFUSED_US // 1_000_000} s in the future; look at format and zone of the time in the mapping.",
+)
