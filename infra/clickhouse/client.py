@@ -1,4 +1,4 @@
-"""Connections to ClickHouse: queries over the native protocol, whole blocks over HTTP.
+"""Connections to ClickHouse: rows, columns and whole blocks over the native protocol, frames over HTTP.
 
 Connections belong to a thread each and are thrown away after any error. Every wait ends in time. What fails for a
 passing reason is tried again for a while: every statement sent through `query` and `insert_block` may be repeated,
@@ -21,11 +21,11 @@ import clickhouse_driver.errors as native_errors
 import polars as pl
 import pyarrow as pa
 import urllib3.exceptions
-from clickhouse_cityhash.cityhash import CityHash64
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from infra.clickhouse.blocks import Block
 from infra.clickhouse.errors import ClickHouseError, TransientError, UnreachableError, of_code
+from infra.clickhouse.native import BlockClient, PreparedBlock
 from infra.clickhouse.settings import ClickHouseSettings
 from schemas.tables import DATABASE
 
@@ -104,9 +104,13 @@ class ClickHouse:
 
     def insert_block(self, block: Block) -> None:
         """Insert a block whole; the same block again adds nothing. Raises like `query`."""
-        if block.rows:
-            token = f"{block.table}-{block.rows}-{CityHash64(block.data):016x}"
-            self._retried(lambda: self._http(block, INSERT_SETTINGS | {"insert_deduplication_token": token}))
+        if not block.rows:
+            return
+        sent = PreparedBlock(block)
+        # Made from the content: the same token can never stand for other rows, which would be dropped unseen.
+        settings = INSERT_SETTINGS | {"insert_deduplication_token": sent.token}
+        sql = f"INSERT INTO {DATABASE}.{block.table} ({', '.join(block.columns)}) VALUES"
+        self._retried(lambda: self._native(sql, [sent], numpy=False, settings=settings))
 
     def _retried(self, attempt: Callable[[], Result]) -> Result:
         if not self.settings.retry_s:
@@ -124,10 +128,6 @@ class ClickHouse:
         with self._connection("numpy" if numpy else "rows", self._connect_native) as client:
             return client.execute(sql, data, columnar=numpy, settings={**QUERY_SETTINGS, **(settings or {})})
 
-    def _http(self, block: Block, settings: dict[str, Any]) -> None:
-        with self._connection("http", self._connect_http) as client:
-            client.raw_insert(f"{DATABASE}.{block.table}", block.columns, block.data, settings=settings, fmt="Native")
-
     def _arrow(self, sql: str) -> pl.DataFrame:
         with self._connection("http", self._connect_http) as client:
             answer = client.raw_query(sql, settings=QUERY_SETTINGS | _ARROW, fmt="ArrowStream")
@@ -136,7 +136,7 @@ class ClickHouse:
 
     def _connect_native(self, kind: str) -> Any:
         here = self.settings
-        return clickhouse_driver.Client(
+        return BlockClient(
             here.host,
             port=here.port,
             user=here.user,
