@@ -7,6 +7,7 @@ so a report is a plain method call: no lock and no future for each record.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -21,6 +22,9 @@ _ANY_PARTITION: Final = -1
 _MAX_RECORD_BYTES: Final = 2 << 20
 """As the largest topic takes it; the topics themselves hold the finer limit."""
 _MAX_QUEUED_KIB: Final = 256 << 10
+_SAY_AGAIN_S: Final = 30.0
+_CRITICAL: Final = 2
+"""The client's own log is read from here on only; what it says below comes as errors too."""
 
 
 class QueueFullError(KafkaInfraError):
@@ -86,6 +90,7 @@ def client_config(bootstrap: str, *, linger_ms: int, delivery_timeout_ms: int, m
         "queue.buffering.max.kbytes": _MAX_QUEUED_KIB,
         "reconnect.backoff.max.ms": 1_000,
         "socket.keepalive.enable": True,
+        "log_level": _CRITICAL,
     }
 
 
@@ -114,6 +119,7 @@ class LogProducer:
         self._max_records = max_records
         self._make_client = make_client
         self._fatal: KafkaError | None = None
+        self._said_s: dict[str, float] = {}
         self._old_clients: list[Producer] = []
         self._client = self._new_client()
 
@@ -124,9 +130,16 @@ class LogProducer:
             if error.fatal() and generation == self.replaced:
                 self._fatal = error
             else:
-                _log.warning("kafka: %s: %s", error.name(), error.str())
+                self._say(error)
 
         return self._make_client({**self._config, "error_cb": note, "logger": _log})
+
+    def _say(self, error: KafkaError) -> None:
+        """Log an error of the connection, but not each of a thousand attempts to connect."""
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(error.name(), -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
+            self._said_s[error.name()] = now_s
+            _log.warning("kafka: %s: %s", error.name(), error.str())
 
     def __len__(self) -> int:
         """Records that wait for Kafka, or whose report waits for `poll`."""

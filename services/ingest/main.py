@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -14,6 +17,19 @@ from services.ingest.metrics import Metrics
 from services.ingest.protocol import HEAD_TIMEOUT_S, guarded
 from services.ingest.settings import IngestSettings, SettingsError, load
 from services.ingest.writer import Writer
+
+
+class _Server(uvicorn.Server):
+    """Ends with code 0 after a signal: uvicorn's own would raise it again once everything is done."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def make_server(settings: IngestSettings) -> uvicorn.Server:
@@ -33,7 +49,7 @@ def make_server(settings: IngestSettings) -> uvicorn.Server:
         metrics=metrics,
     )
     app = make_app(Edge(settings, writer, metrics), writer, settings)
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             host=settings.host,
