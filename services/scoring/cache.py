@@ -6,6 +6,7 @@ Memory is a cache and nothing else: a state that is not here is loaded, a slot w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
@@ -72,7 +73,7 @@ class StateCache:
     def find(self, customers: Sequence[str]) -> Rows:
         """Slot of each customer (repeats are welcome), -1 for those that are not here; marks them used."""
         slot_of = self._slot_of
-        slots = np.fromiter((slot_of.get(customer, -1) for customer in customers), dtype=np.intp, count=len(customers))
+        slots = np.fromiter(map(slot_of.get, customers, repeat(-1)), dtype=np.intp, count=len(customers))
         self._turn += 1
         self._used[slots[slots >= 0]] = self._turn
         return slots

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import decode
-from schemas.reasons import Reason
-from schemas.signal import LoyaltySignal, signal_id
-from schemas.signal import Reason as SignalReason
+from schemas.reasons import Reason as RejectReason
+from schemas.signal import LoyaltySignal, Reason, signal_id
 from services.scoring.cache import StateCache
 from services.scoring.duplicates import candidates, id_keys, remember
 from services.scoring.events import prepare
+from services.scoring.judge import Signal
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows, Tables
 from services.scoring.readings import ReadingTable
 from services.scoring.repeats import NEEDED, NONE, Repeats, find_repeats
@@ -102,7 +102,9 @@ class Core:
                 home = int(self.cache.partition_of(slots[place : place + 1])[0])
                 detail = f"customer lives in partition {home}; key records by customer_id, partition by murmur2"
                 index = int(rows[place])
-                self._reject(effects, partition, offsets, values, timestamps_ms, index, Reason.WRONG_PARTITION, detail)
+                self._reject(
+                    effects, partition, offsets, values, timestamps_ms, index, RejectReason.WRONG_PARTITION, detail
+                )
         wanted = ~misplaced & (offsets[rows] > self.cache.offset_of(slots))
         if not wanted.all():
             kept = np.flatnonzero(wanted)
@@ -130,8 +132,6 @@ class Core:
         self, partition: int, frame: pl.DataFrame, slots: Rows, unwritten: Sequence[Effects], effects: Effects
     ) -> None:
         states = self.cache.states
-        order = np.argsort(slots, kind="stable")
-        frame, slots = frame[order], slots[order]
         keys = id_keys(frame.get_column("event_id"), frame.get_column("occurred_at").to_numpy())
         maybe = candidates(states, slots, keys)
         if maybe.any():
@@ -144,28 +144,7 @@ class Core:
         if not frame.height:
             return
         offsets = frame.get_column("log_offset").to_numpy()
-        remember(states, slots, keys)
         events = prepare(frame, slots, offsets, self._readings, self._scorer.touchpoints)
-        for signal in step(states, events, self._scorer):
-            customer = self.cache.customers[signal.row]
-            effects.signals.append(
-                LoyaltySignal(
-                    signal_id=signal_id(customer, partition, signal.log_offset),
-                    customer_id=customer,
-                    judged_at_us=signal.judged_at_us,
-                    from_band=signal.from_band,
-                    to_band=signal.to_band,
-                    risk=signal.risk,
-                    score=signal.score,
-                    trend=signal.trend,
-                    confidence=signal.confidence,
-                    value_at_risk=signal.value_at_risk,
-                    reasons=tuple(SignalReason(reason=text, log_odds=value) for text, value in signal.reasons),
-                    model_version=signal.model_version,
-                    log_partition=partition,
-                    log_offset=signal.log_offset,
-                )
-            )
         effects.events.append(
             Written(
                 partition,
@@ -174,6 +153,11 @@ class Core:
                 events.readings.weight.astype(np.float32),
             )
         )
+        order = np.argsort(slots, kind="stable")
+        slots, events = slots[order], events.select(order)
+        remember(states, slots, keys[order])
+        for signal in step(states, events, self._scorer):
+            effects.signals.append(_signal(self.cache.customers[signal.row], partition, signal))
         touched = slots[np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])]
         effects.slots.append(touched)
         self.cache.hold(touched)
@@ -209,7 +193,7 @@ class Core:
         values: Sequence[bytes | None],
         timestamps_ms: Sequence[int],
         index: int,
-        reason: Reason,
+        reason: RejectReason,
         detail: str,
     ) -> None:
         effects.rejected.append(
@@ -222,6 +206,26 @@ class Core:
                 payload=(values[index] or b"")[:PAYLOAD_KEPT_BYTES],
             )
         )
+
+
+def _signal(customer: str, partition: int, signal: Signal) -> LoyaltySignal:
+    # Every value comes from our own formulas; the contract is checked by tests, not again for each of thousands.
+    return LoyaltySignal.model_construct(
+        signal_id=signal_id(customer, partition, signal.log_offset),
+        customer_id=customer,
+        judged_at_us=signal.judged_at_us,
+        from_band=signal.from_band,
+        to_band=signal.to_band,
+        risk=signal.risk,
+        score=signal.score,
+        trend=signal.trend,
+        confidence=signal.confidence,
+        value_at_risk=signal.value_at_risk,
+        reasons=tuple(Reason.model_construct(reason=text, log_odds=move) for text, move in signal.reasons),
+        model_version=signal.model_version,
+        log_partition=partition,
+        log_offset=signal.log_offset,
+    )
 
 
 def _repeated(frame: pl.DataFrame, partition: int, repeats: Repeats) -> list[RepeatedEvent]:

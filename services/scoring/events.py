@@ -21,7 +21,7 @@ MICRO: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """n events sorted by customer row, then by offset. ``row`` is the customer's place in the batch's states."""
+    """n events. ``row`` is the customer's place in the states; folding wants them sorted by row, then offset."""
 
     row: Rows
     offset: Ints
@@ -65,10 +65,7 @@ def mean_valence(readings: Readings) -> Floats:
 
 
 def prepare(frame: pl.DataFrame, row: Rows, offset: Ints, table: ReadingTable, touchpoints: Vocabulary) -> Events:
-    """Arrays for a decoded frame whose rows belong to customers ``row`` at log positions ``offset``.
-
-    The frame must already be sorted by (row, offset).
-    """
+    """Arrays for a decoded frame whose rows belong to customers ``row`` at log positions ``offset``."""
     kind = frame.get_column("kind").cast(KIND_TYPE).to_physical().cast(pl.UInt8).to_numpy()
     readings = read_frame(table, frame)
     unhappy = mean_valence(readings) < UNHAPPY

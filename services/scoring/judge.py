@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from schemas.signal import Band
 from schemas.state_layout import BANDS, FLOAT_INDEX, INT_INDEX
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays, Term
@@ -30,8 +31,8 @@ class Signal:
     row: int
     """Customer's row in the states that were judged."""
     judged_at_us: int
-    from_band: str
-    to_band: str
+    from_band: Band
+    to_band: Band
     risk: float
     score: float
     trend: float
@@ -77,40 +78,50 @@ def judge(
         return []
     states.ints[rows[crossed], _BAND] = after[crossed]
     states.ints[rows[crossed], _SINCE] = at_us[crossed]
+    told = explain(subset, crossed, at_us, measured, judged, model, names)
+
+    def of(term: Term) -> list[Any]:
+        return list(np.asarray(term)[crossed].tolist())
+
+    crossings = zip(
+        of(rows),
+        of(at_us),
+        of(before),
+        of(after),
+        of(judged.risk),
+        of(measured.overall),
+        of(measured.trend),
+        of(judged.confidence),
+        of(judged.value_at_risk),
+        told,
+        of(offsets),
+        strict=True,
+    )
     return [
-        Signal(
-            row=int(rows[i]),
-            judged_at_us=int(at_us[i]),
-            from_band=BANDS[before[i]],
-            to_band=BANDS[after[i]],
-            risk=float(judged.risk[i]),
-            score=float(measured.overall[i]),
-            trend=float(measured.trend[i]),
-            confidence=float(judged.confidence[i]),
-            value_at_risk=float(judged.value_at_risk[i]),
-            reasons=explain(subset, int(i), int(at_us[i]), measured, judged, model, names),
-            model_version=model.version,
-            log_offset=int(offsets[i]),
-        )
-        for i in crossed
+        Signal(row, at, BANDS[old], BANDS[new], chance, level, trend, sure, value, why, model.version, offset)
+        for row, at, old, new, chance, level, trend, sure, value, why, offset in crossings
     ]
 
 
 def explain(
-    states: States, i: int, at_us: int, measured: Score, judged: Risk, model: RiskModel, names: Vocabulary
-) -> list[tuple[str, float]]:
-    """Reasons of the i-th state in words, largest contribution first."""
-    facts: dict[str, float] = {name: float(values[i]) for name, values in judged.facts.items()}
-    ints = states.ints[i]
+    states: States, which: Rows, at_us: Ints, measured: Score, judged: Risk, model: RiskModel, names: Vocabulary
+) -> list[list[tuple[str, float]]]:
+    """Reasons of some of the states in words, largest contribution first.
+
+    ``at_us``, ``measured`` and ``judged`` are of all states; ``which`` says whose reasons are wanted.
+    """
+    ints = states.ints[which]
+    facts: dict[str, Term] = {name: np.asarray(values)[which] for name, values in judged.facts.items()}
     facts |= {
-        "active_days": float(ints[INT_INDEX["active_days"]]),
-        "open_complaints": float(ints[INT_INDEX["open_complaints"]]),
-        "worst_days": max(at_us - int(ints[INT_INDEX["worst_at"]]), 0) / DAY_US,
-        "score": float(measured.overall[i]),
-        "typical_score": model.typical_score,
-        "trend": float(measured.trend[i]),
-        "volatility": float(measured.volatility[i]),
+        "active_days": ints[:, INT_INDEX["active_days"]],
+        "open_complaints": ints[:, INT_INDEX["open_complaints"]],
+        "worst_days": np.maximum(at_us[which] - ints[:, INT_INDEX["worst_at"]], 0) / DAY_US,
+        "score": measured.overall[which],
+        "typical_score": np.full(len(which), model.typical_score),
+        "trend": measured.trend[which],
+        "volatility": measured.volatility[which],
     }
-    told: dict[str, object] = {**facts, "worst_touchpoint": names.names[int(ints[INT_INDEX["worst_touchpoint"]])]}
-    contributions = {name: float(judged.contributions[name][i]) for name in TERMS}
-    return reasons(contributions, told)  # type: ignore[arg-type]
+    columns = {name: values.tolist() for name, values in facts.items()}
+    columns["worst_touchpoint"] = names.of(ints[:, INT_INDEX["worst_touchpoint"]].tolist())
+    moves = np.stack([judged.contributions[name][which] for name in TERMS], axis=1)
+    return reasons(moves.tolist(), columns)

@@ -6,16 +6,16 @@ Two spellings of the same sentences, for one customer here and for SQL; a test h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from services.scoring.risk.formula import TERMS
 
 SMALLEST: Final = 0.05
 """Contributions in log-odds below this are not worth a sentence."""
 
-Facts = Mapping[str, float]
-"""`Risk.facts` and the state's columns of one customer, and ``worst_touchpoint`` under its own name."""
+Facts = Mapping[str, Sequence[Any]]
+"""`Risk.facts` and columns of the state by name, and the names of ``worst_touchpoint``: a value per customer."""
 
 
 def _days(value: float) -> str:
@@ -27,55 +27,55 @@ def _nearest(value: float) -> str:
     return f"{math.floor(value + 0.5)}"
 
 
-def _rhythm(f: Facts) -> str:
-    if f["active_days"] == 0:
+def _rhythm(f: Facts, i: int) -> str:
+    if f["active_days"][i] == 0:
         return "no purchase or renewal on record"
-    if f["active_days"] == 1:
-        return f"came once, {_days(f['silence_days'])} ago"
-    return f"last came {_days(f['silence_days'])} ago, usual gap {_days(f['usual_gap_days'])}"
+    if f["active_days"][i] == 1:
+        return f"came once, {_days(f['silence_days'][i])} ago"
+    return f"last came {_days(f['silence_days'][i])} ago, usual gap {_days(f['usual_gap_days'][i])}"
 
 
-def _score(f: Facts) -> str:
-    return f"experience score {_nearest(f['score'])}, typical is {_nearest(f['typical_score'])}"
+def _score(f: Facts, i: int) -> str:
+    return f"experience score {_nearest(f['score'][i])}, typical is {_nearest(f['typical_score'][i])}"
 
 
-def _trend(f: Facts) -> str:
-    direction = "worse" if f["trend"] < 0 else "better"
-    return f"experience is getting {direction}, {_nearest(abs(f['trend']))} points lately"
+def _trend(f: Facts, i: int) -> str:
+    direction = "worse" if f["trend"][i] < 0 else "better"
+    return f"experience is getting {direction}, {_nearest(abs(f['trend'][i]))} points lately"
 
 
-def _volatility(f: Facts) -> str:
-    return f"experience is haphazard, volatility {_nearest(f['volatility'] * 100)} of 100"
+def _volatility(f: Facts, i: int) -> str:
+    return f"experience is haphazard, volatility {_nearest(f['volatility'][i] * 100)} of 100"
 
 
-def _worst(f: Facts) -> str:
-    return f"a bad moment at {f['worst_touchpoint']}, {_days(f['worst_days'])} ago"
+def _worst(f: Facts, i: int) -> str:
+    return f"a bad moment at {f['worst_touchpoint'][i]}, {_days(f['worst_days'][i])} ago"
 
 
-def _complaints(f: Facts) -> str:
-    if f["open_complaints"] == 1:
-        return f"complaint open for {_days(f['complaint_days'])}"
-    return f"{int(f['open_complaints'])} complaints open, the oldest for {_days(f['complaint_days'])}"
+def _complaints(f: Facts, i: int) -> str:
+    if f["open_complaints"][i] == 1:
+        return f"complaint open for {_days(f['complaint_days'][i])}"
+    return f"{f['open_complaints'][i]} complaints open, the oldest for {_days(f['complaint_days'][i])}"
 
 
-def _feedback(f: Facts) -> str:
-    return f"unhappy feedback unanswered for {_days(f['feedback_days'])}"
+def _feedback(f: Facts, i: int) -> str:
+    return f"unhappy feedback unanswered for {_days(f['feedback_days'][i])}"
 
 
-def _surveys(f: Facts) -> str:
-    return f"asked for feedback about {_nearest(f['survey_load'])} times lately"
+def _surveys(f: Facts, i: int) -> str:
+    return f"asked for feedback about {_nearest(f['survey_load'][i])} times lately"
 
 
-def _spend(f: Facts) -> str:
-    direction = "less" if f["spend_ratio"] < 1 else "more"
-    return f"spends {direction} lately, {_nearest(f['spend_ratio'] * 100)} % of usual"
+def _spend(f: Facts, i: int) -> str:
+    direction = "less" if f["spend_ratio"][i] < 1 else "more"
+    return f"spends {direction} lately, {_nearest(f['spend_ratio'][i] * 100)} % of usual"
 
 
-def _cancelled(f: Facts) -> str:
-    return f"cancelled {_days(f['cancelled_days'])} ago"
+def _cancelled(f: Facts, i: int) -> str:
+    return f"cancelled {_days(f['cancelled_days'][i])} ago"
 
 
-_SENTENCES: Final[dict[str, Callable[[Facts], str]]] = {
+_SENTENCES: Final[dict[str, Callable[[Facts, int], str]]] = {
     "rhythm": _rhythm,
     "score": _score,
     "trend": _trend,
@@ -87,13 +87,21 @@ _SENTENCES: Final[dict[str, Callable[[Facts], str]]] = {
     "spend": _spend,
     "cancelled": _cancelled,
 }
+_IN_ORDER: Final = tuple(_SENTENCES[name] for name in TERMS)
 
 
-def reasons(contributions: Mapping[str, float], facts: Facts) -> list[tuple[str, float]]:
-    """Sentences with signed log-odds, those that move the risk most first (ties by order of `TERMS`)."""
-    told = [(name, contributions[name]) for name in TERMS if abs(contributions[name]) >= SMALLEST]
-    told.sort(key=lambda item: -abs(item[1]))
-    return [(_SENTENCES[name](facts), log_odds) for name, log_odds in told]
+def reasons(contributions: Sequence[Sequence[float]], facts: Facts) -> list[list[tuple[str, float]]]:
+    """Sentences with signed log-odds per customer, those that move the risk most first (ties by order of `TERMS`).
+
+    ``contributions``: a row per customer in the order of `TERMS`; ``facts``: columns of the same customers.
+    """
+    told = []
+    for i, moves in enumerate(contributions):
+        order = sorted(
+            (place for place, move in enumerate(moves) if abs(move) >= SMALLEST), key=lambda place: -abs(moves[place])
+        )
+        told.append([(_IN_ORDER[place](facts, i), moves[place]) for place in order])
+    return told
 
 
 def _sql_days(column: str) -> str:
