@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from infra.embedded.probes import http_get
 from infra.embedded.state import read_state
 from infra.kafka.errors import KafkaInfraError, RuntimeUnavailableError
 from services.cli.addresses import Addresses, locate, running_stack
+from services.cli.ask import ask
 from services.cli.console import CommandError, ExitCode, paint, print_json
 from services.cli.figures import TIMEOUT_S, clickhouse_settings, read_lag
 from services.cli.parts import choose_ports, port_needs, topics
@@ -242,22 +242,20 @@ def _topics_finding(settings: StackSettings, found: dict[str, int]) -> Finding:
 
 def check_clickhouse(settings: StackSettings, where: Addresses) -> Iterator[Finding]:
     """Reach with both logins, migrations, clock."""
-    from infra.clickhouse.client import connect
-
     try:
-        with closing(connect(clickhouse_settings(settings, where))) as client:
-            asked_s = time.time()
-            [(server, now_us)] = client.query("SELECT version(), toUnixTimestamp64Micro(now64(6))")
-            skew_s = now_us / 1e6 - (asked_s + time.time()) / 2
-        with closing(connect(clickhouse_settings(settings, where, reader=True))) as client:
-            client.query("SELECT 1")
+        asked_s = time.time()
+        [(server, now_us)] = ask(
+            clickhouse_settings(settings, where), "SELECT version(), toUnixTimestamp64Micro(now64(6))"
+        )
+        skew_s = now_us / 1e6 - (asked_s + time.time()) / 2
+        ask(clickhouse_settings(settings, where, reader=True), "SELECT 1")
     except ClickHouseError as error:
         yield Finding("clickhouse", "fail", str(error), "`touchstone status` shows whether it runs; see its log")
         return
     yield Finding(
         "clickhouse",
         "ok",
-        f"{server} at {where.clickhouse_host}:{where.clickhouse_port}, both logins work",
+        f"{server} at {where.clickhouse_http_url}, both logins work",
     )
     if abs(skew_s) > CLOCK_WARN_S:
         yield Finding(

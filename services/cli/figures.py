@@ -14,6 +14,7 @@ from infra.embedded.probes import http_get
 from infra.kafka.errors import KafkaInfraError
 from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
 from services.cli.addresses import Addresses
+from services.cli.ask import ask
 from services.cli.settings import StackSettings
 
 TIMEOUT_S = 5.0
@@ -125,16 +126,14 @@ def read_lag(where: Addresses) -> Lag:
 
 def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, int]) -> Stored:
     """Counts of the tables. ``committed`` must have been read before. ClickHouseError when they cannot be had."""
-    from infra.clickhouse.client import connect
-
     partitions = {
         "partitions": list(committed) or [0],
         "committed": list(committed.values()) or [0],
     }
-    with connect(clickhouse_settings(settings, where)) as client:
-        [(stored, reviews, stored_below)] = client.query(_STORED.format(**partitions))
-        [(repeated, conflicting, repeated_below)] = client.query(_REPEATED.format(**partitions))
-        [(rejected, refused, rejected_below)] = client.query(_REJECTED.format(**partitions))
+    clickhouse = clickhouse_settings(settings, where)
+    [(stored, reviews, stored_below)] = ask(clickhouse, _STORED.format(**partitions))
+    [(repeated, conflicting, repeated_below)] = ask(clickhouse, _REPEATED.format(**partitions))
+    [(rejected, refused, rejected_below)] = ask(clickhouse, _REJECTED.format(**partitions))
     unaccounted = sum(committed.values()) - stored_below - repeated_below - rejected_below
     return Stored(stored, reviews, repeated, conflicting, rejected, refused, unaccounted)
 

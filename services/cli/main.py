@@ -28,6 +28,8 @@ COMMANDS: dict[str, Entry] = {
     "up": Entry("services.cli.up", "up", "Start the single-machine stack."),
     "down": Entry("services.cli.down", "down", "Stop it."),
     "status": Entry("services.cli.status", "status", "What runs, how far it is, what was counted."),
+    "import": Entry("services.cli.import_", "import_file", "Bring in history from a Parquet, CSV or NDJSON file."),
+    "simulate": Entry("services.cli.simulate", "simulate", "Send a company's customers, whose truth is known."),
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the stack, and say what to do."),
 }
 
