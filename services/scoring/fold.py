@@ -33,18 +33,22 @@ _SPEND_FAST, _SPEND_SLOW, _SURVEY_LOAD = FLOAT["spend_fast"], FLOAT["spend_slow"
 _FIRST, _LAST, _EVENTS = INT["first_event_at"], INT["last_event_at"], INT["events"]
 
 _INTERNAL: Final = KIND["review_due"]
-_COUNTED: Final = {
+COUNTED: Final = {
     "surveys_sent": "survey_sent",
     "survey_responses": "survey_response",
     "complaints_opened": "complaint_opened",
     "complaints_resolved": "complaint_resolved",
 }
-_LATEST: Final = {
+"""Columns that count events of one kind."""
+LATEST: Final = {
     "last_follow_up_at": ("follow_up",),
     "last_cancellation_at": ("cancellation",),
     "last_commitment_at": ("renewal", "subscription", "purchase"),
 }
-_SIGN: Final = np.array([{"purchase": 1, "renewal": 1, "refund": -1}.get(kind, 0) for kind in KINDS], dtype=np.int64)
+"""Columns that hold the latest time of some kinds."""
+MONEY_SIGN: Final = {"purchase": 1, "renewal": 1, "refund": -1}
+"""Kinds whose amounts are spend; amounts of other kinds are kept with the event and not added up."""
+_SIGN: Final = np.array([MONEY_SIGN.get(kind, 0) for kind in KINDS], dtype=np.int64)
 
 
 def activity_codes(kinds: tuple[str, ...]) -> Mask:
@@ -197,9 +201,9 @@ def _greater(new: tuple[npt.NDArray[np.generic], ...], old: tuple[npt.NDArray[np
 
 
 def _fold_counts(states: States, events: Events) -> None:
-    for column, kind in _COUNTED.items():
+    for column, kind in COUNTED.items():
         _add_at(states, events.row[events.kind == KIND[kind]], INT[column])
-    for column, kinds in _LATEST.items():
+    for column, kinds in LATEST.items():
         of_kind = np.isin(events.kind, [KIND[kind] for kind in kinds])
         _raise_to(states, events.row[of_kind], events.occurred_us[of_kind], INT[column])
     unhappy = events.negative_feedback

@@ -57,8 +57,8 @@ def test_bounds_at_any_time(log: list[Event], now_us: int) -> None:
     assert ((risk.value_at_risk >= 0) & (risk.value_at_risk <= risk.expected_spend)).all()
     everything = [risk.log_odds, risk.expected_spend, *risk.contributions.values(), *risk.facts.values()]
     assert all(np.isfinite(values).all() for values in everything)
-    for i in range(len(states)):
-        sentences = explain(states, i, now_us, score, risk, DEFAULT, scorer.touchpoints)
+    at_us, everybody = np.full(len(states), now_us), np.arange(len(states))
+    for sentences in explain(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints):
         assert all(text for text, _ in sentences)
 
 
@@ -72,8 +72,10 @@ def test_reasons_add_up_to_the_log_odds(log: list[Event], now_us: int) -> None:
     assert total == pytest.approx(risk.log_odds, rel=1e-12, abs=1e-12)
     plain = 1 / (1 + np.exp(-risk.log_odds))
     assert risk.risk == pytest.approx(np.clip(plain, 1e-6, 1 - 1e-6), rel=1e-12)
-    for i in range(len(states)):
-        values = [value for _, value in explain(states, i, now_us, score, risk, DEFAULT, scorer.touchpoints)]
+    at_us, everybody = np.full(len(states), now_us), np.arange(len(states))
+    reasons = explain(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints)
+    for i, told in enumerate(reasons):
+        values = [value for _, value in told]
         assert [abs(value) for value in values] == sorted((abs(value) for value in values), reverse=True)
         small = [float(v[i]) for v in risk.contributions.values() if abs(v[i]) < SMALLEST]
         assert sum(values) + sum(small) == pytest.approx(float(risk.log_odds[i]) - DEFAULT.intercept, abs=1e-9)
