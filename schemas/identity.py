@@ -12,6 +12,8 @@ _NAMESPACE: Final = uuid.UUID("6f1d9f5e-9c0b-5c57-9e0e-6c6f1a8f2d11")
 """Fixed for ever: changing it would give every string id another identity."""
 
 _HASHED_NAMESPACE: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
+_HASHED_SIGNALS: Final = hashlib.sha1(uuid.UUID("0b2f4f0a-6a6e-5f0c-8a53-8f0f6f0f2c11").bytes, usedforsecurity=False)
+"""Fixed for ever: a replay must give a crossing and a review the same id."""
 
 
 def identify(source: str, sender_id: str) -> tuple[bytes, str | None]:
@@ -31,9 +33,19 @@ def identify(source: str, sender_id: str) -> tuple[bytes, str | None]:
     return _uuid5(f"{source}\x1f{sender_id}".encode()), sender_id
 
 
-def _uuid5(name: bytes) -> bytes:
-    """``uuid.uuid5(_NAMESPACE, name).bytes`` at a third of its cost."""
-    digest = _HASHED_NAMESPACE.copy()
+def signal_id(customer_id: str, partition: int, offset: int) -> bytes:
+    """The id of the crossing of a risk band at a place in the log; a place has at most one."""
+    return _uuid5(f"{customer_id}\x1f{partition}\x1f{offset}".encode(), _HASHED_SIGNALS)
+
+
+def review_event_id(customer_id: str, partition: int, offset: int) -> bytes:
+    """The id of the review that a state at ``offset`` calls for: two timers that see the same state make one event."""
+    return _uuid5(f"review\x1f{customer_id}\x1f{partition}\x1f{offset}".encode(), _HASHED_SIGNALS)
+
+
+def _uuid5(name: bytes, namespace: hashlib._Hash = _HASHED_NAMESPACE) -> bytes:
+    """``uuid.uuid5(namespace, name).bytes`` at a third of its cost."""
+    digest = namespace.copy()
     digest.update(name)
     value = bytearray(digest.digest()[:16])
     value[6] = value[6] & 0x0F | 0x50

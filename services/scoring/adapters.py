@@ -15,7 +15,7 @@ from infra.clickhouse.client import ClickHouse
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
 from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
-from schemas.signal import LoyaltySignal
+from schemas.signal import Crossing, encode_crossing
 from schemas.tables import DATABASE, LOYALTY_SIGNALS, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
@@ -118,13 +118,13 @@ class ClickHouseTables:
             ],
         )
 
-    def write_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+    def write_signals(self, signals: Sequence[Crossing]) -> None:
         self._client.insert_rows(
             LOYALTY_SIGNALS.name,
             LOYALTY_SIGNALS.names,
             [
                 (
-                    signal.signal_id.bytes,
+                    signal.signal_id,
                     signal.customer_id,
                     moment(signal.judged_at_us),
                     signal.from_band,
@@ -134,7 +134,7 @@ class ClickHouseTables:
                     signal.trend,
                     signal.confidence,
                     signal.value_at_risk,
-                    [(reason.reason, reason.log_odds) for reason in signal.reasons],
+                    signal.reasons,
                     signal.model_version,
                     signal.log_partition,
                     signal.log_offset,
@@ -169,11 +169,11 @@ class KafkaTopics:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def publish_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+    def publish_signals(self, signals: Sequence[Crossing]) -> None:
         self._publisher.publish(
             SIGNALS_TOPIC,
             [signal.customer_id for signal in signals],
-            [signal.model_dump_json().encode() for signal in signals],
+            [encode_crossing(signal) for signal in signals],
             max(signal.judged_at_us for signal in signals) // 1000,
         )
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import decode
-from schemas.reasons import Reason as RejectReason
-from schemas.signal import LoyaltySignal, Reason, signal_id
+from schemas.identity import signal_id
+from schemas.reasons import Reason
+from schemas.signal import Crossing
 from services.scoring.cache import StateCache
 from services.scoring.duplicates import candidates, id_keys, remember
 from services.scoring.events import prepare
@@ -43,7 +44,7 @@ class Effects:
     events: list[Written] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
     repeated: list[RepeatedEvent] = field(default_factory=list)
-    signals: list[LoyaltySignal] = field(default_factory=list)
+    signals: list[Crossing] = field(default_factory=list)
     slots: list[Rows] = field(default_factory=list)
     """Slots whose states changed."""
     records: int = 0
@@ -102,9 +103,7 @@ class Core:
                 home = int(self.cache.partition_of(slots[place : place + 1])[0])
                 detail = f"customer lives in partition {home}; key records by customer_id, partition by murmur2"
                 index = int(rows[place])
-                self._reject(
-                    effects, partition, offsets, values, timestamps_ms, index, RejectReason.WRONG_PARTITION, detail
-                )
+                self._reject(effects, partition, offsets, values, timestamps_ms, index, Reason.WRONG_PARTITION, detail)
         wanted = ~misplaced & (offsets[rows] > self.cache.offset_of(slots))
         if not wanted.all():
             kept = np.flatnonzero(wanted)
@@ -157,7 +156,7 @@ class Core:
         slots, events = slots[order], events.select(order)
         remember(states, slots, keys[order])
         for signal in step(states, events, self._scorer):
-            effects.signals.append(_signal(self.cache.customers[signal.row], partition, signal))
+            effects.signals.append(_crossing(self.cache.customers[signal.row], partition, signal))
         touched = slots[np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])]
         effects.slots.append(touched)
         self.cache.hold(touched)
@@ -193,7 +192,7 @@ class Core:
         values: Sequence[bytes | None],
         timestamps_ms: Sequence[int],
         index: int,
-        reason: RejectReason,
+        reason: Reason,
         detail: str,
     ) -> None:
         effects.rejected.append(
@@ -208,23 +207,22 @@ class Core:
         )
 
 
-def _signal(customer: str, partition: int, signal: Signal) -> LoyaltySignal:
-    # Every value comes from our own formulas; the contract is checked by tests, not again for each of thousands.
-    return LoyaltySignal.model_construct(
-        signal_id=signal_id(customer, partition, signal.log_offset),
-        customer_id=customer,
-        judged_at_us=signal.judged_at_us,
-        from_band=signal.from_band,
-        to_band=signal.to_band,
-        risk=signal.risk,
-        score=signal.score,
-        trend=signal.trend,
-        confidence=signal.confidence,
-        value_at_risk=signal.value_at_risk,
-        reasons=tuple(Reason.model_construct(reason=text, log_odds=move) for text, move in signal.reasons),
-        model_version=signal.model_version,
-        log_partition=partition,
-        log_offset=signal.log_offset,
+def _crossing(customer: str, partition: int, signal: Signal) -> Crossing:
+    return Crossing(
+        signal_id(customer, partition, signal.log_offset),
+        customer,
+        signal.judged_at_us,
+        signal.from_band,
+        signal.to_band,
+        signal.risk,
+        signal.score,
+        signal.trend,
+        signal.confidence,
+        signal.value_at_risk,
+        signal.reasons,
+        signal.model_version,
+        partition,
+        signal.log_offset,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from schemas.signal import LoyaltySignal
+from schemas.signal import Crossing
 from services.scoring.cache import StoredStates
 from services.scoring.state import Days, Floats, Ints, Sets
 
@@ -75,7 +75,7 @@ class Tables(Protocol):
 
     def write_repeated(self, events: Sequence[RepeatedEvent]) -> None: ...
 
-    def write_signals(self, signals: Sequence[LoyaltySignal]) -> None: ...
+    def write_signals(self, signals: Sequence[Crossing]) -> None: ...
 
     def save_states(self, states: StateRows) -> None: ...
 
@@ -83,6 +83,6 @@ class Tables(Protocol):
 class Topics(Protocol):
     """Kafka. Returns when the broker has acknowledged all. Blocking."""
 
-    def publish_signals(self, signals: Sequence[LoyaltySignal]) -> None: ...
+    def publish_signals(self, signals: Sequence[Crossing]) -> None: ...
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None: ...

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from schemas.encode import encode
-from schemas.signal import review_event_id
+from schemas.identity import review_event_id
 
 _log: Final = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def review_event(customer_id: str, partition: int, offset: int, now_us: int) -> 
     """The record that makes a customer be judged at ``now_us``."""
     return encode(
         {
-            "event_id": review_event_id(customer_id, partition, offset).bytes,
+            "event_id": review_event_id(customer_id, partition, offset),
             "customer_id": customer_id,
             "occurred_at": now_us,
             "received_at": now_us,

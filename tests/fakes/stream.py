@@ -12,7 +12,7 @@ import polars as pl
 from schemas.decode import COLUMNS
 from schemas.encode import encode
 from schemas.identity import identify
-from schemas.signal import LoyaltySignal
+from schemas.signal import Crossing
 from services.scoring.cache import StateCache
 from services.scoring.core import Core
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
@@ -36,7 +36,7 @@ class FakeTables:
     states: dict[str, tuple[int, StateRows, int]] = field(default_factory=dict)
     rejected: dict[tuple[int, int], RejectedRecord] = field(default_factory=dict)
     repeated: dict[tuple[int, int], RepeatedEvent] = field(default_factory=dict)
-    signals: dict[bytes, LoyaltySignal] = field(default_factory=dict)
+    signals: dict[bytes, Crossing] = field(default_factory=dict)
     actions: list[str] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     """Raised one by one by the next calls."""
@@ -92,9 +92,9 @@ class FakeTables:
         self._act("repeated")
         self.repeated |= {(event.log_partition, event.log_offset): event for event in events}
 
-    def write_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+    def write_signals(self, signals: Sequence[Crossing]) -> None:
         self._act("signals table")
-        self.signals |= {signal.signal_id.bytes: signal for signal in signals}
+        self.signals |= {signal.signal_id: signal for signal in signals}
 
     def save_states(self, rows: StateRows) -> None:
         self._act("states")
@@ -111,10 +111,10 @@ class FakeTopics:
     """Kafka as far as the stream writes to it."""
 
     actions: list[str]
-    signals: list[LoyaltySignal] = field(default_factory=list)
+    signals: list[Crossing] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
 
-    def publish_signals(self, signals: Sequence[LoyaltySignal]) -> None:
+    def publish_signals(self, signals: Sequence[Crossing]) -> None:
         self.actions.append("signals topic")
         self.signals += signals
 

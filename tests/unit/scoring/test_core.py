@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from schemas.signal import LoyaltySignal, encode_crossing
 from schemas.state_layout import INT_INDEX
 from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects
@@ -136,7 +137,13 @@ def test_signals_carry_position_reasons_and_the_same_id_each_time(tables: FakeTa
     ]
     one, other = take(make_core(tables), values), take(make_core(tables), values)
     assert one.signals
-    assert [signal.model_dump() for signal in one.signals] == [signal.model_dump() for signal in other.signals]
+    assert one.signals == other.signals
     signal = one.signals[0]
     assert (signal.from_band, signal.to_band) == ("low", "elevated")
-    assert any("complaint" in reason.reason for reason in signal.reasons)
+    assert any("complaint" in reason for reason, _ in signal.reasons)
+    record = LoyaltySignal.model_validate_json(encode_crossing(signal))
+    assert record.signal_id.bytes == signal.signal_id
+    assert record.model_dump(exclude={"signal_id", "reasons"}) == {
+        name: getattr(signal, name) for name in LoyaltySignal.model_fields if name not in ("signal_id", "reasons")
+    }
+    assert [(reason.reason, reason.log_odds) for reason in record.reasons] == signal.reasons
