@@ -137,11 +137,17 @@ def cap_log(path: Path, cap_bytes: int = LOG_CAP_BYTES) -> None:
     """Keep a log that somebody is appending to below the cap: copy it to NAME.1 and empty it in place.
 
     What is written between the two steps is lost: a few lines each ten megabytes, for a writer that need not know.
+    On a full disk the copy is left out, as the space is needed more.
     """
     try:
         if path.stat().st_size <= cap_bytes:
             return
     except FileNotFoundError:
         return
-    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    former = path.with_name(path.name + ".1")
+    try:
+        shutil.copyfile(path, former)
+    except OSError:
+        with suppress(OSError):
+            former.unlink()
     os.truncate(path, 0)

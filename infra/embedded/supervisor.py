@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -73,7 +73,7 @@ class Supervisor:
         self._data_dir = data_dir
         self._parts = list(parts)
         self._ports = ports
-        self._say = say
+        self._tell = say
         self._before = before
         self._log_cap_bytes = log_cap_bytes
         self._stop = threading.Event()
@@ -266,7 +266,16 @@ class Supervisor:
 
     def _write(self) -> None:
         assert self._state is not None
-        write_state(self._data_dir, self._state)
+        try:
+            write_state(self._data_dir, self._state)
+        except OSError as error:
+            # The file only describes: a full disk must not end parts that may live through it.
+            self._say(f"stack.json cannot be written: {error}")
+
+    def _say(self, message: str) -> None:
+        # Told to a log on that same disk, perhaps: there is nobody left to tell.
+        with suppress(OSError):
+            self._tell(message)
 
 
 class _Slot:

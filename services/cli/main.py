@@ -30,6 +30,9 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("services.cli.status", "status", "What runs, how far it is, what was counted."),
     "import": Entry("services.cli.import_", "import_file", "Bring in history from a Parquet, CSV or NDJSON file."),
     "simulate": Entry("services.cli.simulate", "simulate", "Send a company's customers, whose truth is known."),
+    "sql": Entry("services.cli.sql", "sql", "Ask ClickHouse, with a login that may only read."),
+    "customer": Entry("services.cli.customer", "customer", "Tell a customer's story: what was felt, what it did."),
+    "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the stack, and say what to do."),
 }
 

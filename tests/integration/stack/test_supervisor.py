@@ -237,6 +237,24 @@ def test_a_taken_port_is_named_before_anything_starts(stack: Stack) -> None:
     assert stack.lines("starts") == []
 
 
+def test_a_state_that_cannot_be_written_ends_nothing(stack: Stack) -> None:
+    state = stack.up(child("a"))
+    [process] = processes(state)
+    state_path(stack.data_dir).unlink()
+    state_path(stack.data_dir).mkdir()
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: stack.lines("starts") == ["a", "a"], "restart")
+        log = (stack.data_dir / "logs" / "supervisor.log").read_text()
+        assert "stack.json cannot be written" in log
+        assert state.is_running()
+    finally:
+        state_path(stack.data_dir).rmdir()
+        os.kill(state.supervisor.pid, signal.SIGTERM)
+    wait_for(lambda: not state.is_running(), "end")
+    assert stack.lines("ends") == ["a"]
+
+
 def test_logs_are_capped(stack: Stack) -> None:
     noisy = GOOD.replace("while True: time.sleep(60)", "while True: print('x' * 99, flush=True); time.sleep(0.001)")
     stack.up(child("a", noisy), log_cap_bytes=20_000)

@@ -34,6 +34,14 @@ def test_a_log_above_its_cap_starts_again_for_its_writer(tmp_path: Path) -> None
     assert log.read_text() == "second\n"
 
 
+def test_a_log_is_emptied_even_when_it_cannot_be_copied(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("0123456789 and more")
+    (tmp_path / "x.log.1").mkdir()
+    cap_log(log, 10)
+    assert log.read_text() == ""
+
+
 def test_the_tail_of_a_log(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     assert tail(log) == ""
