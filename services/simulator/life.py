@@ -25,6 +25,13 @@ LIFE_CHANGES_PER_YEAR: Final = 0.08
 SILENT_DAYS: Final = 60.0
 """Who cancels nothing and has not complained for so long leaves in silence."""
 
+NOTICE_DAYS: Final = (4.0, 40.0)
+"""Who has decided to leave over something goes so much later, and comes less and spends less until then."""
+HESITATION: Final = 1.5
+"""Factor on the gaps of who has decided to leave."""
+WON_BACK: Final = 0.45
+"""Probability that a good experience of weight makes them stay after all."""
+
 Event = dict[str, Any]
 Act = Callable[[float], None]
 
@@ -48,6 +55,7 @@ class Life:
         self._agenda: list[tuple[float, int, Act]] = []
         self._acts = 0
         self._orders = 0
+        self._decided_over: str | None = None
         self._last_complaint_day = float("-inf")
 
     def run(self, now_day: float, until_day: float) -> float:
@@ -79,10 +87,22 @@ class Life:
         self.events.append((day, event))
 
     def _felt(self, day: float, valence: float, weight: float, cause: str) -> None:
-        """The customer takes something in, and may leave over it."""
+        """The customer takes something in, and may decide to leave over it, or to stay after all."""
+        chance = self._chance
         self._feeling.feel(day, valence, weight)
-        if self.leaves_day is None and self._chance.happens(self._feeling.leaving_probability(valence, weight, cause)):
-            self._leave(day, cause)
+        if self.leaves_day is not None:
+            return
+        if self._decided_over is None:
+            if chance.happens(self._feeling.leaving_probability(valence, weight, cause)):
+                self._decided_over = cause
+                self._plan(day + chance.uniform(*NOTICE_DAYS), partial(self._go, because=cause))
+        elif valence > 0.3 and weight >= 0.8 and chance.happens(WON_BACK):
+            self._decided_over = None
+
+    def _go(self, day: float, *, because: str) -> None:
+        """The notice is over; who was won back meanwhile stays."""
+        if self._decided_over == because:
+            self._leave(day, because)
 
     def _leave(self, day: float, because: str) -> None:
         if self.leaves_day is not None:
@@ -187,6 +207,8 @@ class Life:
         """Days to the next visit: the customer's rhythm, slower when unhappy."""
         traits = self.traits
         slower = 1.0 - 0.6 * min(0.0, self._feeling.at(day))
+        if self._decided_over is not None:
+            slower *= HESITATION
         return max(0.3, self._chance.gamma(traits.mean_gap_days * slower, traits.regularity))
 
     def _order(self, day: float, channel: str) -> None:
@@ -213,7 +235,8 @@ class Life:
             return ""
         self._orders += 1
         journey = f"O-{self.traits.customer_id}-{self._orders}"
-        amount = f"{max(1.0, self.traits.basket_eur * self._chance.gamma(1.0, 4.0)):.2f}"
+        wants = 1.0 if self._decided_over is None else 1.0 / HESITATION
+        amount = f"{max(1.0, wants * self.traits.basket_eur * self._chance.gamma(1.0, 4.0)):.2f}"
         attributes = {"region": self.traits.region, "items": str(1 + int(self._chance.uniform(0, 4)))}
         self._emit(
             day,
