@@ -118,20 +118,20 @@ def _admit_good(body: bytes, members: int, received_at_us: int, limits: Limits) 
     seen += sum(len(event["attributes"]) for event in events if event.get("attributes"))
     if seen != members:
         return None
-    latest_us = received_at_us + limits.future_warned_us
-    admission = Admission(received_at_us, positions=list(range(len(events))))
-    add_result, add_key, add_value = admission.results.append, admission.keys.append, admission.values.append
+    sender_ids = [event["event_id"] for event in events]
     try:
-        for event in events:
-            add_result({"event_id": event["event_id"], "verdict": "ok"})
-            record = to_record(event, received_at_us)
-            if record["occurred_at"] > latest_us:
-                return None
-            add_key(record["customer_id"])
-            add_value(encode(record))
+        records = [to_record(event, received_at_us) for event in events]
     except RefusedEventError:
         return None
-    return admission
+    if max(record["occurred_at"] for record in records) - received_at_us > limits.future_warned_us:
+        return None
+    return Admission(
+        received_at_us,
+        results=[{"event_id": sender_id, "verdict": "ok"} for sender_id in sender_ids],
+        keys=[record["customer_id"] for record in records],
+        values=[encode(record) for record in records],
+        positions=list(range(len(records))),
+    )
 
 
 def _check_count(count: int, limits: Limits) -> None:
