@@ -193,6 +193,11 @@ class Engine:
             found = self._root._conn.classify_query(text)
         return found["query_class"].name, int(found["statement_count"])
 
+    def type_name(self, text: str) -> str:
+        """A type as the engine itself writes it, safe to put into a statement. Raises EngineError for other text."""
+        asked = {"type": sql.parameter_text(text)}
+        return self.root("SELECT toTypeName(defaultValueOfTypeName({type:String}))", asked).rstrip("\n")
+
     def session(self, reader: bool, database: str = "") -> Session:
         """A new session; raises EngineError 81 for a database that does not exist."""
         return Session(self, reader, database)

@@ -59,6 +59,9 @@ STAGE_COMPLETE: Final = 2
 
 MAX_LOGIN_BYTES: Final = 4096
 MAX_QUERY_BYTES: Final = 256 << 20
+MAX_READER_QUERY_BYTES: Final = 4 << 20
+# What a query may bring along as temporary tables; they are held in memory.
+MAX_EXTERNAL_BYTES: Final = 64 << 20
 MAX_SETTINGS: Final = 4096
 RECEIVE_BYTES: Final = 1 << 20
 LOGIN_TIMEOUT_S: Final = 10.0
@@ -213,7 +216,9 @@ class NativeConnection:
             reader.blob(MAX_LOGIN_BYTES)
         stage = reader.varint()
         compressed = reader.varint() == 1
-        text = reader.blob(MAX_QUERY_BYTES).decode("utf-8", "surrogateescape")
+        assert self._session is not None
+        limit = MAX_READER_QUERY_BYTES if self._session.reader else MAX_QUERY_BYTES
+        text = reader.blob(limit).decode("utf-8", "surrogateescape")
         if stage != STAGE_COMPLETE:
             problem = ClickHouseError(NOT_IMPLEMENTED, "Only whole queries are served, no intermediate stages")
         return Query(text, settings, compressed), problem
@@ -292,6 +297,7 @@ class NativeConnection:
 
     def _external_tables(self, query: Query, session: Session, tables: list[str], refuse: bool) -> None:
         """Take the data packets that follow every query: temporary tables, ended by an empty block."""
+        size = 0
         while True:
             packet = self._in.varint()
             if packet not in {DATA, SCALAR}:
@@ -301,7 +307,7 @@ class NativeConnection:
             if self._revision >= REVISION_BLOCK_INFO:
                 skip_block_info(plain)
             pieces: list[bytes] = []
-            plain.tee(pieces.append)
+            plain.tee(_Bounded(pieces, MAX_EXTERNAL_BYTES).take)
             shape = skip_block(plain)
             plain.untee()
             if plain is not self._in and plain.buffered():
@@ -310,8 +316,14 @@ class NativeConnection:
                 return
             if refuse or packet == SCALAR:
                 continue
-            structure = ", ".join(f"{sql.quote_name(column)} {type_}" for column, type_ in shape.names_and_types)
+            size += sum(map(len, pieces))
+            if size > MAX_EXTERNAL_BYTES:
+                raise ProtocolError(f"external tables of more than {MAX_EXTERNAL_BYTES} bytes")
             if name not in tables:
+                structure = ", ".join(
+                    f"{sql.quote_name(column)} {self._engine.type_name(type_)}"
+                    for column, type_ in shape.names_and_types
+                )
                 session.run(f"CREATE TEMPORARY TABLE {sql.quote_name(name)} ({structure}) ENGINE = Memory")
                 tables.append(name)
             if shape.rows:
@@ -450,6 +462,20 @@ class NativeConnection:
         return b"".join(
             (varint(S_EXCEPTION), struct.pack("<i", error.code), string("DB::Exception"), string(text), b"\x00\x00")
         )
+
+
+class _Bounded:
+    """Collects pieces up to a number of bytes."""
+
+    def __init__(self, pieces: list[bytes], limit: int) -> None:
+        self._pieces = pieces
+        self._left = limit
+
+    def take(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise ProtocolError("an external table is too large")
+        self._pieces.append(piece)
 
 
 class _Feed:

@@ -23,6 +23,7 @@ _TOKEN: Final = re.compile(
 _PLAIN_FORMAT: Final = re.compile(
     r"\bFORMAT\s+(?P<name>[A-Za-z]\w*)(?:\s+SETTINGS\s[\w\s=,.'-]*)?\s*;?\s*\Z", re.IGNORECASE
 )
+_COMMENT: Final = re.compile(r"--|/\*|#")
 _LATE_SETTINGS: Final = re.compile(r"\s+SETTINGS\s+\w+\s*=[^\n;]*", re.IGNORECASE)
 _HEAD_END: Final = re.compile(r"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
 _TAIL_CHARS: Final = 4096
@@ -71,7 +72,7 @@ def output_format(text: str) -> tuple[str | None, str]:
     tail = text[-_TAIL_CHARS:]
     if "format" not in tail.lower():
         return None, text
-    match = _PLAIN_FORMAT.search(tail)
+    match = None if _COMMENT.search(tail) else _PLAIN_FORMAT.search(tail)
     if match is not None:
         end_of_name = match.end("name")
         offset = len(text) - len(tail)
@@ -144,9 +145,11 @@ def parse_insert(text: str, complete: bool = True) -> Insert | Literal["select",
     if parsed == "more":
         # A finished text without VALUES, FORMAT or SELECT: the engine says what is missing.
         return None if complete else "more"
-    if isinstance(parsed, Insert) and not complete and parsed.data_start >= len(text):
-        return "more"
-    return parsed
+    if complete:
+        return parsed
+    # A word that touches the end may go on.
+    decided = parsed.data_start if isinstance(parsed, Insert) else walk.now.end if walk.now else len(text)
+    return "more" if decided >= len(text) else parsed
 
 
 class _Walk:
