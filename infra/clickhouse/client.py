@@ -79,12 +79,14 @@ class ClickHouse:
             _disconnect(connection)
         self._own = threading.local()
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows; ``%(name)s`` in it are replaced by quoted ``parameters``.
 
         Raises TransientError when it still fails after the time for retries, PermanentError at once.
         """
-        result = self._retried(lambda: self._native(sql, parameters, numpy=False))
+        result = self._retried(lambda: self._native(sql, parameters, numpy=False, settings=settings))
         return result if isinstance(result, list) else []
 
     def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
