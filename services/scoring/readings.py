@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -18,7 +19,7 @@ import polars as pl
 from schemas.decode import EMOTION_TYPE, KIND_TYPE, METRIC_TYPE, OUTCOME_TYPE
 from schemas.emotions import EMOTIONS
 from schemas.kinds import FAMILIES, KINDS, OUTCOMES, Family
-from schemas.metrics import METRICS
+from schemas.metrics import METRICS, Scale
 from schemas.tables import DIMENSIONS
 
 Floats = npt.NDArray[np.float64]
@@ -26,6 +27,8 @@ Codes = npt.NDArray[np.uint8]
 
 NONE: Final = 255
 """Code of a missing outcome, metric or emotion."""
+MOST_WEIGHT: Final = 100.0
+"""No number of the table may weigh more: a slip of the keyboard, not a judgement."""
 
 
 class ReadingsError(ValueError):
@@ -127,72 +130,109 @@ def read_frame(table: ReadingTable, frame: pl.DataFrame) -> Readings:
 
 
 def parse(document: dict[str, Any]) -> ReadingTable:
-    """Build the arrays, refusing unknown names and values out of range."""
+    """Build the arrays; `ReadingsError` for what is missing, unknown or out of range."""
+    _keys("table", document, ("version", "kind", "outcome", "metric", "emotion"), ("kind_outcome",))
+    version = document["version"]
+    if not isinstance(version, str) or not version:
+        raise ReadingsError("version must be a name, such as readings-1")
     by_kind = {name: _aspects(f"kind.{name}", entry) for name, entry in document["kind"].items()}
     by_outcome = {name: _aspects(f"outcome.{name}", entry) for name, entry in document["outcome"].items()}
-    _known("kind", by_kind, FAMILIES[Family.EXPERIENCE])
-    _known("outcome", by_outcome, OUTCOMES)
-    _known("metric", document["metric"], METRICS)
-    _known("emotion.valence", document["emotion"]["valence"], EMOTIONS)
-    missing = set(EMOTIONS) - set(document["emotion"]["valence"])
-    if missing:
-        raise ReadingsError(f"emotion.valence lacks {', '.join(sorted(missing))}")
+    special = document.get("kind_outcome", {})
+    _keys("kind", by_kind, (), FAMILIES[Family.EXPERIENCE])
+    _keys("outcome", by_outcome, OUTCOMES)
+    _keys("kind_outcome", special, (), _WITH_OUTCOME)
 
     shape = (len(KINDS), len(OUTCOMES) + 1, len(DIMENSIONS))
     weight, weighted = np.zeros(shape), np.zeros(shape)
-    special = document.get("kind_outcome", {})
     for k, kind in enumerate(KINDS):
         if not _EXPERIENCE[k]:
             continue
-        factor = special.get(kind, {}).get("weight_factor", 1.0)
-        default = special.get(kind, {}).get("default_outcome")
+        factor, default = _recovery(f"kind_outcome.{kind}", special.get(kind, {}))
         for o, outcome in enumerate((*OUTCOMES, default)):
             said = [by_kind.get(kind, {})]
             if kind in _WITH_OUTCOME and outcome is not None:
-                said.append({d: (v, w * factor) for d, (v, w) in by_outcome.get(outcome, {}).items()})
+                said.append({d: (v, w * factor) for d, (v, w) in by_outcome[outcome].items()})
             for aspect in said:
                 for dimension, (valence, share) in aspect.items():
                     weight[k, o, dimension] += share
                     weighted[k, o, dimension] += valence * share
 
-    points, metric_weight = [], np.zeros((len(METRICS), len(DIMENSIONS)))
-    for m, name in enumerate(METRICS):
-        entry = document["metric"][name]
-        xs, ys = np.array(entry["points"], dtype=np.float64).T
-        if (np.diff(xs) <= 0).any() or (np.abs(ys) > 1).any():
-            raise ReadingsError(f"metric.{name}.points must ascend in rating with valence in -1..1")
-        points.append((xs, ys))
-        for dimension, share in entry["weight"].items():
-            _known(f"metric.{name}.weight", (dimension,), DIMENSIONS)
-            metric_weight[m, DIMENSIONS.index(dimension)] = share
+    _keys("metric", document["metric"], METRICS)
+    metrics = [_scale(f"metric.{name}", document["metric"][name], scale) for name, scale in METRICS.items()]
     emotion = document["emotion"]
+    _keys("emotion", emotion, ("weight", "default_intensity", "default_confidence", "valence"))
+    _keys("emotion.valence", emotion["valence"], EMOTIONS)
     return ReadingTable(
-        version=document["version"],
+        version=version,
         base_weight=weight,
         base_weighted=weighted,
-        metric_points=tuple(points),
-        metric_weight=metric_weight,
-        emotion_valence=np.array([emotion["valence"][name] for name in EMOTIONS]),
-        emotion_weight=emotion["weight"],
-        default_intensity=emotion["default_intensity"],
-        default_confidence=emotion["default_confidence"],
+        metric_points=tuple(points for points, _ in metrics),
+        metric_weight=np.array([shares for _, shares in metrics]),
+        emotion_valence=np.array([_number("emotion.valence", emotion["valence"], name, -1, 1) for name in EMOTIONS]),
+        emotion_weight=_number("emotion", emotion, "weight", 0, MOST_WEIGHT),
+        default_intensity=_number("emotion", emotion, "default_intensity", 0, 1),
+        default_confidence=_number("emotion", emotion, "default_confidence", 0, 1),
     )
 
 
-def _known(where: str, names: Any, vocabulary: Any) -> None:
-    unknown = set(names) - set(vocabulary)
-    if unknown:
-        raise ReadingsError(f"{where} does not know {', '.join(sorted(unknown))}; known: {', '.join(vocabulary)}")
+def _keys(where: str, entry: Any, needed: Iterable[str], allowed: Iterable[str] = ()) -> None:
+    """Refuse a table that lacks a needed name or has one that is neither needed nor allowed."""
+    if not isinstance(entry, dict):
+        raise ReadingsError(f"{where} must be a table")
+    needed = list(needed)
+    known = [*needed, *allowed]
+    if unknown := set(entry) - set(known):
+        raise ReadingsError(f"{where} does not know {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    if missing := set(needed) - set(entry):
+        raise ReadingsError(f"{where} lacks {', '.join(sorted(missing))}")
 
 
-def _aspects(where: str, entry: dict[str, dict[str, float]]) -> dict[int, tuple[float, float]]:
-    _known(where, entry, DIMENSIONS)
+def _number(where: str, entry: dict[str, Any], name: str, low: float, high: float) -> float:
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ReadingsError(f"{where}.{name} must be a number in {low:g}..{high:g}, not {value!r}")
+    return float(value)
+
+
+def _aspects(where: str, entry: Any) -> dict[int, tuple[float, float]]:
+    """Valence and weight by the dimension's place."""
+    _keys(where, entry, (), DIMENSIONS)
     aspects = {}
     for dimension, reading in entry.items():
-        if not -1 <= reading["valence"] <= 1 or reading["weight"] < 0:
-            raise ReadingsError(f"{where}.{dimension}: valence must be in -1..1 and weight not negative")
-        aspects[DIMENSIONS.index(dimension)] = (reading["valence"], reading["weight"])
+        here = f"{where}.{dimension}"
+        _keys(here, reading, ("valence", "weight"))
+        valence, weight = _number(here, reading, "valence", -1, 1), _number(here, reading, "weight", 0, MOST_WEIGHT)
+        aspects[DIMENSIONS.index(dimension)] = (valence, weight)
     return aspects
+
+
+def _recovery(where: str, entry: Any) -> tuple[float, str | None]:
+    """How much more an outcome weighs for a kind, and the outcome it has when none is told."""
+    _keys(where, entry, (), ("weight_factor", "default_outcome"))
+    default = entry.get("default_outcome")
+    if default is not None and default not in OUTCOMES:
+        raise ReadingsError(f"{where}.default_outcome must be one of {', '.join(OUTCOMES)}, not {default!r}")
+    return _number(where, {"weight_factor": 1.0, **entry}, "weight_factor", 0, MOST_WEIGHT), default
+
+
+def _scale(where: str, entry: Any, scale: Scale) -> tuple[tuple[Floats, Floats], Floats]:
+    """A metric's ratings and valences, and its weight per dimension."""
+    _keys(where, entry, ("points", "weight"))
+    try:
+        points = np.array(entry["points"], dtype=np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ReadingsError(f"{where}.points must be pairs of rating and valence")
+    ratings, valences = points.T
+    if not (np.diff(ratings) > 0).all() or not (np.abs(valences) <= 1).all():
+        raise ReadingsError(f"{where}.points must ascend in rating with valence in -1..1")
+    if (ratings[0], ratings[-1]) != (scale.low, scale.high):
+        raise ReadingsError(f"{where}.points must reach from {scale.low:g} to {scale.high:g}, the metric's scale")
+    _keys(f"{where}.weight", entry["weight"], (), DIMENSIONS)
+    given = dict.fromkeys(DIMENSIONS, 0.0) | entry["weight"]
+    shares = [_number(f"{where}.weight", given, dimension, 0, MOST_WEIGHT) for dimension in DIMENSIONS]
+    return (ratings, valences), np.array(shares)
 
 
 @functools.cache

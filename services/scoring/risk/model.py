@@ -8,6 +8,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from schemas.kinds import FAMILIES, Family
+
+_BEHAVIOURS: Final = tuple(kind for family in (Family.STAY, Family.SAY, Family.SPEND) for kind in FAMILIES[family])
+
 
 class ModelError(ValueError):
     """A stored model cannot be used; the message names the parameter."""
@@ -78,6 +82,10 @@ class RiskModel:
     bands: Bands = field(default_factory=Bands)
 
     def __post_init__(self) -> None:
+        if not self.version:
+            raise ModelError("a risk model needs a version")
+        if not self.activity_kinds or not set(self.activity_kinds) <= set(_BEHAVIOURS):
+            raise ModelError(f"risk model {self.version}: activity_kinds must be some of {', '.join(_BEHAVIOURS)}")
         for name, value in self.parameters().items():
             if not math.isfinite(value):
                 raise ModelError(f"risk model {self.version}: {name} must be a finite number, not {value}")
@@ -109,19 +117,27 @@ class RiskModel:
     @classmethod
     def from_json(cls, text: str) -> RiskModel:
         """Read a stored model; unknown or missing names are refused by `ModelError`."""
-        document: dict[str, Any] = json.loads(text)
         try:
-            return cls(
-                **{
-                    **document,
-                    "activity_kinds": tuple(document["activity_kinds"]),
-                    "rhythm": Rhythm(**document["rhythm"]),
-                    "evidence": Evidence(**document["evidence"]),
-                    "bands": Bands(**document["bands"]),
-                }
-            )
-        except (TypeError, KeyError) as error:
+            document: Any = json.loads(text)
+        except ValueError as error:
+            raise ModelError(f"stored risk model is not JSON: {error}") from error
+        # Missing names must not become defaults here: SQL reads the same text and would see zeros.
+        parts = {"rhythm": Rhythm, "evidence": Evidence, "bands": Bands}
+        _same_names("the model", document, cls)
+        for name, part in parts.items():
+            _same_names(name, document[name], part)
+        groups = {name: part(**document[name]) for name, part in parts.items()}
+        try:
+            return cls(**{**document, **groups, "activity_kinds": tuple(document["activity_kinds"])})
+        except TypeError as error:
             raise ModelError(f"stored risk model cannot be read: {error}") from error
+
+
+def _same_names(where: str, found: Any, shape: Any) -> None:
+    names = {part.name for part in dataclasses.fields(shape)}
+    if not isinstance(found, dict) or set(found) != names:
+        differing = ", ".join(sorted(set(found) ^ names)) if isinstance(found, dict) else "everything"
+        raise ModelError(f"stored risk model cannot be read: missing or unknown in {where}: {differing}")
 
 
 DEFAULT: Final = RiskModel(version="default-1")
