@@ -27,7 +27,7 @@ RECEIVED_AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 RECEIVED_AT_US = (RECEIVED_AT - EPOCH) // timedelta(microseconds=1)
 
 
-def DECODED_LATER(path: Path) -> Any:  # noqa: N802
+def decodable(path: Path) -> Any:
     """The decoder's contract asks for a rating beside any metric; a survey that was only sent has none."""
     marks = [pytest.mark.xfail(reason="schemas.decode refuses metric without rating")] if path.stem == ASKED else []
     return pytest.param(path, marks=marks)
