@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,22 +27,23 @@ def write_events(
     frame: pl.DataFrame,
     readings_valence: npt.NDArray[np.float32],
     readings_weight: npt.NDArray[np.float32],
-    partition: int,
+    partitions: int | npt.NDArray[np.integer[Any]],
     offsets: npt.NDArray[np.int64],
 ) -> None:
-    """Store n decoded events (`schemas.decode.COLUMNS`) of one partition of the log.
+    """Store n decoded events (`schemas.decode.COLUMNS`).
 
-    ``readings_valence`` and ``readings_weight`` are (n, 3) in the order of `DIMENSIONS`; ``offsets`` is (n,).
+    ``readings_valence`` and ``readings_weight`` are (n, 3) in the order of `DIMENSIONS`; ``partitions`` of the log
+    are (n,) or one for all, ``offsets`` (n,).
     Writing the same events again changes nothing. Raises ClickHouseError.
     """
-    client.insert_block(to_block(frame, readings_valence, readings_weight, partition, offsets))
+    client.insert_block(to_block(frame, readings_valence, readings_weight, partitions, offsets))
 
 
 def to_block(
     frame: pl.DataFrame,
     readings_valence: npt.NDArray[np.float32],
     readings_weight: npt.NDArray[np.float32],
-    partition: int,
+    partitions: int | npt.NDArray[np.integer[Any]],
     offsets: npt.NDArray[np.int64],
 ) -> blocks.Block:
     """The rows as the table takes them, sorted by its key: the server sorts what is not, at twice the cost."""
@@ -52,7 +53,7 @@ def to_block(
     values: dict[str, blocks.Values] = {column.name: column for column in frame[order].iter_columns()}
     for index, name in enumerate(DIMENSIONS):
         values[f"{name}_valence"], values[f"{name}_weight"] = valence[index], weight[index]
-    values["log_partition"] = np.full(frame.height, partition)
+    values["log_partition"] = np.broadcast_to(partitions, frame.height)[rows]
     values["log_offset"] = offsets[rows]
     return blocks.block_of(TOUCHPOINTS, frame.height, values)
 

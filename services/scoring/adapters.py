@@ -51,10 +51,10 @@ class ClickHouseTables:
         frame: pl.DataFrame,
         valence: npt.NDArray[np.float32],
         weight: npt.NDArray[np.float32],
-        partition: int,
+        partitions: Ints,
         offsets: Ints,
     ) -> None:
-        events.write_events(self._client, frame, valence, weight, partition, offsets)
+        events.write_events(self._client, frame, valence, weight, partitions, offsets)
 
     def write_rejected(self, records: Sequence[RejectedRecord]) -> None:
         self._client.insert_rows(

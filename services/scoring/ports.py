@@ -67,7 +67,7 @@ class Tables(Protocol):
         frame: pl.DataFrame,
         valence: npt.NDArray[np.float32],
         weight: npt.NDArray[np.float32],
-        partition: int,
+        partitions: Ints,
         offsets: Ints,
     ) -> None: ...
 

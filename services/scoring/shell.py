@@ -12,7 +12,6 @@ which of them are written.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -170,9 +169,8 @@ class Shell:
             self._observe(effect, effects)
 
     def _steps(self, effects: Effects, states: StateRows) -> Iterable[tuple[Effect, Callable[[], Any]]]:
-        for partition in sorted({written.partition for written in effects.events}):
-            mine = [written for written in effects.events if written.partition == partition]
-            yield Effect.EVENTS, functools.partial(self._write_events, mine)
+        if effects.events:
+            yield Effect.EVENTS, lambda: self._write_events(effects.events)
         if effects.rejected:
             yield Effect.REJECTED, lambda: self._tables.write_rejected(effects.rejected)
             yield Effect.REJECTED, lambda: self._topics.publish_rejected(effects.rejected)
@@ -190,7 +188,7 @@ class Shell:
             frame.drop("log_offset"),
             np.concatenate([part.valence for part in written]),
             np.concatenate([part.weight for part in written]),
-            written[0].partition,
+            np.concatenate([np.full(part.frame.height, part.partition, dtype=np.int64) for part in written]),
             frame.get_column("log_offset").to_numpy(),
         )
 
