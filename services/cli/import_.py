@@ -149,7 +149,10 @@ def _prepare(file: Path, mapping_path: Path) -> Import:
         raise CommandError(f"the mapping {mapping_path} cannot be read: {error}", ExitCode.WRONG_USE) from error
     mapping: Mapping = load_mapping(text, mapping_path.name)
     say(f"reading {file}")
-    return Import(open_source(file, mapping), mapping, mapping_path.name)
+    plan = Import(open_source(file, mapping), mapping, mapping_path.name)
+    for note in plan.notes:
+        say(note)
+    return plan
 
 
 def _rejected_path(file: Path, given: Path | None) -> Path:

@@ -26,6 +26,7 @@ class Progress:
         total: int | None,
         *,
         plain: bool | None = None,
+        console: Console | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what = what
@@ -42,7 +43,7 @@ class Progress:
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
+                console=console or Console(stderr=True),
                 transient=True,
             )
             self._task = self._bar.add_task(what, total=total, rate="", note="")

@@ -76,6 +76,8 @@ class Import:
         if columns is not None:
             check_columns(mapping, columns, name, source.path.name)
         self._plan: Plan = make_plan(mapping, source.schema(), name)
+        self.notes: list[str] = []
+        """What should be said before it starts: columns that no row has."""
         self._survey = self._look()
 
     @property
@@ -99,7 +101,7 @@ class Import:
         twins = find_twins(contents())
         if self._source.columns() is None and rows:
             # Only now is it known which members the lines have.
-            check_columns(self._mapping, sorted(filled), self._name, self._source.path.name)
+            self.notes = check_columns(self._mapping, sorted(filled), self._name, self._source.path.name, lenient=True)
         return Survey(rows, twins)
 
     def run(

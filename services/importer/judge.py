@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from schemas.encode import encode
 from schemas.reasons import Reason
 from schemas.refusals import Problem, RefusedEventError, explain
 from schemas.touchpoint import EVENT, EVENTS, to_record
-from services.importer.plan import ATTRIBUTE, RATED_NAME, RATED_VALUE, SKIPPED
+from services.importer.plan import ATTRIBUTE, ATTRIBUTES, RATED_NAME, RATED_VALUE, SKIPPED
 
 FUTURE_REFUSED_US: Final = 600 * 1_000_000
 """As the default at the HTTP edge: who is further ahead of the clock than this has a wrong one."""
@@ -53,6 +54,7 @@ def to_events(mapped: pl.DataFrame) -> list[dict[str, Any] | None]:
     attributes = [(name.removeprefix(ATTRIBUTE), at) for at, name in enumerate(names) if name.startswith(ATTRIBUTE)]
     skipped_at = names.index(SKIPPED)
     rated = (names.index(RATED_NAME), names.index(RATED_VALUE)) if RATED_NAME in names else None
+    object_at = names.index(ATTRIBUTES) if ATTRIBUTES in names else None
     events: list[dict[str, Any] | None] = []
     for row in mapped.iter_rows():
         if row[skipped_at]:
@@ -62,6 +64,8 @@ def to_events(mapped: pl.DataFrame) -> list[dict[str, Any] | None]:
         kept = {name: value for name, at in attributes if (value := row[at]) is not None}
         if rated is not None and row[rated[0]] is not None:
             kept[row[rated[0]]] = row[rated[1]]
+        if object_at is not None and row[object_at] is not None:
+            kept = _members(row[object_at], kept)
         if kept:
             event["attributes"] = kept
         events.append(event)
@@ -69,7 +73,18 @@ def to_events(mapped: pl.DataFrame) -> list[dict[str, Any] | None]:
 
 
 def _is_extra(name: str) -> bool:
-    return name.startswith(ATTRIBUTE) or name in (RATED_NAME, RATED_VALUE, SKIPPED)
+    return name.startswith(ATTRIBUTE) or name in (RATED_NAME, RATED_VALUE, ATTRIBUTES, SKIPPED)
+
+
+def _members(text: str, more: dict[str, str]) -> Any:
+    """Attributes out of a JSON object, those that the mapping names on top; what is none is left to be refused."""
+    try:
+        members = json.loads(text, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(members, dict):
+        return members
+    return {name: value for name, value in members.items() if value is not None} | more
 
 
 def judge(events: Sequence[dict[str, Any] | None], rows: Sequence[int], received_at_us: int) -> Judged:

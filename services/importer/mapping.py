@@ -252,6 +252,8 @@ class Mapping(_Part):
     """Name of the data. Rows without an id get one made from it, so it must stay the same for the same data."""
     fields: Fields
     attributes: dict[str, AnyValue] = {}
+    attributes_column: str | None = None
+    """A column that holds a JSON object, all members of which become attributes."""
     ratings: Ratings | None = None
     rules: tuple[Rule, ...] = Field((), strict=False)
     encoding: str = "utf-8"
@@ -287,6 +289,8 @@ class Mapping(_Part):
         for name, value in self.attributes.items():
             for column in value.columns_used():
                 used.setdefault(column, f"attributes.{name}")
+        if self.attributes_column is not None:
+            used.setdefault(self.attributes_column, "attributes_column")
         if self.ratings is not None:
             used.setdefault(self.ratings.metric_column, "ratings.metric_column")
             used.setdefault(self.ratings.value_column, "ratings.value_column")
@@ -336,16 +340,27 @@ def load_mapping(text: str, name: str) -> Mapping:
         raise MappingError("\n".join(dict.fromkeys(faults))) from None
 
 
-def check_columns(mapping: Mapping, columns: Iterable[str], name: str, file_name: str) -> None:
-    """`MappingError` if the file lacks a column that the mapping names."""
+REQUIRED: Final = tuple(f"fields.{name}" for name, field in Fields.model_fields.items() if field.is_required())
+"""Places in a mapping without whose columns no row is an event."""
+
+
+def check_columns(
+    mapping: Mapping, columns: Iterable[str], name: str, file_name: str, *, lenient: bool = False
+) -> list[str]:
+    """`MappingError` if the file lacks a column that the mapping names.
+
+    ``lenient``, for files whose rows leave members out: only what every event needs must be there; the rest is
+    returned as notes.
+    """
     present = list(columns)
-    faults = [
+    absent = {column: place for column, place in mapping.columns_used().items() if column not in present}
+    notes = [
         f"{name}: {place}: {file_name} has no column {column!r}{_meant(column, present)}"
-        for column, place in mapping.columns_used().items()
-        if column not in present
+        for column, place in absent.items()
     ]
-    if faults:
-        raise MappingError("\n".join([*faults, f"The columns of {file_name} are: {', '.join(present)}"]))
+    if notes and not (lenient and not set(absent.values()) & set(REQUIRED)):
+        raise MappingError("\n".join([*notes, f"The columns of {file_name} are: {', '.join(present)}"]))
+    return notes
 
 
 def _fault(text: str, name: str, entry: Any) -> str:

@@ -17,6 +17,8 @@ ATTRIBUTE: Final = "attribute:"
 RATED_NAME: Final = "rated_name"
 RATED_VALUE: Final = "rated_value"
 """Result columns: an own metric's name and value, kept as an attribute."""
+ATTRIBUTES: Final = "attributes_column"
+"""Result column: a JSON object whose members become attributes."""
 SKIPPED: Final = "skipped"
 """Result column: True for rows that a rule leaves out."""
 
@@ -48,6 +50,8 @@ def make_plan(mapping: Mapping, schema: dict[str, pl.DataType], name: str) -> Pl
     extras: dict[str, pl.Expr] = {
         ATTRIBUTE + key: _value(value, schema, number=False) for key, value in mapping.attributes.items()
     }
+    if mapping.attributes_column is not None:
+        extras[ATTRIBUTES] = _text(mapping.attributes_column, schema)
     if mapping.ratings is not None:
         fields |= _ratings(mapping.ratings, schema)
         extras |= _own_metrics(mapping.ratings, schema)

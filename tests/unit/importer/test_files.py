@@ -192,6 +192,14 @@ def test_members_that_no_line_has_are_named(tmp_path: Path) -> None:
         run(path)
 
 
+def test_members_that_lines_may_leave_out_are_only_noted(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text(f'{{"who": "c", "at": "{AT}"}}\n')
+    plan = Import(open_source(path, mapping()), mapping(), "m.toml")
+    assert plan.notes == ["m.toml: fields.amount: a.ndjson has no column 'paid'"]
+    assert run(path)[0].accepted == 1
+
+
 def test_an_empty_file_of_lines_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text("\n")

@@ -197,6 +197,19 @@ def test_attributes_are_text_and_empty_ones_are_left_out(events_of: EventsOf) ->
     assert one(events_of(mapping, {"n": [3], "t": [""]}))["attributes"] == {"items": "3", "owner": "crm"}
 
 
+def test_an_object_of_attributes_is_taken_whole(events_of: EventsOf) -> None:
+    mapping = 'attributes_column = "o"\n' + BASE + AT + '[attributes]\nitems = { constant = "3" }\n'
+    [event] = events_of(mapping, {"o": ['{"region": "north", "size": 1.50, "none": null, "items": "1"}']})
+    assert event is not None
+    assert event["attributes"] == {"region": "north", "size": "1.50", "items": "3"}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": {"b": 1}}'])
+def test_attributes_that_are_no_flat_object_are_refused(judged: JudgedAs, text: str) -> None:
+    [refused] = judged('attributes_column = "o"\n' + BASE + AT, {"o": [text]}).refused
+    assert refused.problems[0].field.startswith("/attributes")
+
+
 def rule(text: str) -> str:
     return BASE + AT + 'outcome = "o"\n[[rules]]\n' + text
 
