@@ -38,7 +38,14 @@ SourceName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_
 Time = Annotated[
     str,
     StringConstraints(max_length=MAX_TIME_CHARS),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T09:30:00Z"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": "^(19[7-9][0-9]|20[0-9]{2})-",
+            "examples": ["2026-03-01T09:30:00Z"],
+        }
+    ),
 ]
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS, pattern=_NO_NUL)]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ATTRIBUTE_KEY_CHARS, pattern=_NO_CONTROLS)]

@@ -139,7 +139,7 @@ def _check_count(count: int, limits: Limits) -> None:
         raise RefusedBodyError(Problem(Reason.MISSING_FIELD, "", "The batch is empty; send at least one event."))
     if count > limits.max_batch_events:
         detail = f"More than {limits.max_batch_events} events in one request; send several."
-        raise RefusedBodyError(Problem(Reason.TOO_LARGE, "", detail))
+        raise RefusedBodyError(Problem(Reason.TOO_LONG, "", detail))
 
 
 def _admit_each(texts: list[bytes], received_at_us: int, limits: Limits) -> Admission:

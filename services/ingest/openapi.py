@@ -6,6 +6,7 @@ import json
 from importlib import resources
 from typing import Any, Final
 
+from schemas.metrics import METRICS
 from schemas.reasons import Reason, Verdict
 from schemas.touchpoint import EVENT
 from services.ingest.limits import Limits
@@ -22,9 +23,50 @@ def _good_example(name: str) -> dict[str, Any]:
     return example
 
 
+def _needs(member: str, *others: str) -> dict[str, Any]:
+    """If ``member`` is there and not null, each of ``others`` is too."""
+    there = {"not": {"type": "null"}}
+    return {
+        "if": {"required": [member], "properties": {member: there}},
+        "then": {"required": list(others), "properties": dict.fromkeys(others, there)},
+    }
+
+
+def _conditions(definition: dict[str, Any]) -> list[dict[str, Any]]:
+    """What takes two members to tell, as `schemas.touchpoint.to_record` checks it."""
+    members = definition["properties"]
+    conditions: list[dict[str, Any]] = []
+    if "rating" in members:
+        conditions += [_needs("metric", "rating"), _needs("rating", "metric")]
+        conditions += [
+            {
+                "if": {"required": ["metric"], "properties": {"metric": {"const": metric}}},
+                "then": {
+                    "properties": {
+                        "rating": {
+                            "type": ["integer" if scale.whole else "number", "null"],
+                            "minimum": scale.low,
+                            "maximum": scale.high,
+                        }
+                    }
+                },
+            }
+            for metric, scale in METRICS.items()
+        ]
+    if "intensity" in members:
+        conditions += [_needs("intensity", "emotion"), _needs("confidence", "emotion")]
+    if "amount" in members:
+        conditions += [_needs("amount", "currency"), _needs("currency", "amount")]
+    return conditions
+
+
 def _schemas() -> dict[str, Any]:
     event = EVENT.json_schema(ref_template="#/components/schemas/{model}")
     definitions: dict[str, Any] = event.pop("$defs")
+    for definition in definitions.values():
+        conditions = _conditions(definition)
+        if conditions:
+            definition["allOf"] = conditions
     result = {
         "type": "object",
         "required": ["event_id", "verdict"],
@@ -126,7 +168,7 @@ def _responses(*, with_keys: bool) -> dict[str, Any]:
         },
         "400": _problem_response(400, f"{TITLES[400]}: {', '.join(of_status[400])}, a corrupt packed body."),
         "408": _problem_response(408, TITLES[408] + "."),
-        "413": _problem_response(413, TITLES[413] + ": body, batch or single event."),
+        "413": _problem_response(413, TITLES[413] + ": body or single event."),
         "415": _problem_response(415, TITLES[415] + ": Content-Encoding may be gzip or zstd."),
         "422": _problem_response(422, TITLES[422] + "; `results` and `errors` say why."),
         "500": _problem_response(500, TITLES[500] + "."),

@@ -146,7 +146,7 @@ def test_batch_at_its_limit_and_one_more() -> None:
     for body in (json.dumps([*events, event()]).encode(), json.dumps(bad).encode(), as_lines(bad)):
         with pytest.raises(RefusedBodyError) as caught:
             run(body, limits=limits)
-        assert caught.value.problem.reason is Reason.TOO_LARGE
+        assert caught.value.problem.reason is Reason.TOO_LONG
 
 
 def test_the_longest_valid_event_passes() -> None:
