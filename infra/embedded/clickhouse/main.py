@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import uvicorn
 from pydantic import ValidationError
@@ -44,22 +44,28 @@ class _Uvicorn(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted sockets inherit it; without, the head and the body of a response wait for each other's acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.bind((host, port))
-    listening.listen(256)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it; without, head and body of a response wait for each other's acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind((host, port))
+        listening.listen(256)
+    except BaseException:
+        listening.close()
+        raise
     return listening
 
 
-def _lock(folder: Path) -> IO[str]:
-    """Take the folder for this process; raises BlockingIOError when another server has it."""
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Take the folder for this process; raises OSError when another server has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = (folder / "server.lock").open("w")
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
+    with (folder / "server.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
 
 
 async def serve(settings: ClickHouseServerSettings, folder: Path, native: socket.socket, http: socket.socket) -> None:
@@ -128,25 +134,26 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"wrong settings: {error}", file=sys.stderr)
         return WRONG_USE
     folder = given.data or settings.data_dir / "clickhouse"
-    host = settings.clickhouse_host
-    try:
-        lock = _lock(folder)
-    except OSError as error:
-        print(f"the data folder {folder} cannot be taken, another server may run on it: {error}", file=sys.stderr)
-        return CANNOT_START
-    with lock:
+    with contextlib.ExitStack() as held:
         try:
-            native, http = _listen(host, settings.clickhouse_port), _listen(host, settings.clickhouse_http_port)
+            held.enter_context(_locked(folder))
         except OSError as error:
-            ports = f"{settings.clickhouse_port} or {settings.clickhouse_http_port}"
-            print(f"port {ports} on {host} cannot be used, choose others: {error}", file=sys.stderr)
-            return CANNOT_START
+            return _cannot_start(f"the data folder {folder} cannot be taken, another server may run on it: {error}")
+        host, ports = settings.clickhouse_host, (settings.clickhouse_port, settings.clickhouse_http_port)
+        try:
+            native, http = (held.enter_context(_listen(host, port)) for port in ports)
+        except OSError as error:
+            return _cannot_start(f"port {ports[0]} or {ports[1]} on {host} cannot be used, choose others: {error}")
         try:
             asyncio.run(serve(settings, folder, native, http))
         except ClickHouseError as error:
-            print(f"the data folder {folder} cannot be opened: {error}", file=sys.stderr)
-            return CANNOT_START
+            return _cannot_start(f"the data folder {folder} cannot be opened: {error}")
     return 0
+
+
+def _cannot_start(message: str) -> int:
+    print(message, file=sys.stderr)
+    return CANNOT_START
 
 
 if __name__ == "__main__":

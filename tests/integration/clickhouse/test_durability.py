@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def test_another_server_of_the_engine_reads_and_writes_through_remote(server: An
     name = table("a UInt64, s String")
     server.run(f"INSERT INTO {name} SELECT number, toString(number) FROM numbers(1000)")
     place = f"remote('127.0.0.1:{server.native_port}', default.{name}, 'touchstone', 'own er\\'s')"
-    other = chdb.connect(":memory:")
+    connect: Callable[[str], Any] = chdb.connect
+    other = connect(":memory:")
     try:
         assert bytes(other.query(f"SELECT count(), sum(a) FROM {place}", "TSV").bytes()) == b"1000\t499500\n"
         other.query(f"INSERT INTO FUNCTION {place} SELECT 1000, 'x'")

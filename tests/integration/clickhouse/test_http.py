@@ -53,11 +53,12 @@ def test_query_in_url_in_body_or_in_both(server: Any) -> None:
 
 def test_logins_in_all_their_places(server: Any) -> None:
     address = f"http://127.0.0.1:{server.http_port}/?query=SELECT+currentUser()"
-    for options in (
+    right: list[dict[str, Any]] = [
         {"headers": {"X-ClickHouse-User": "touchstone", "X-ClickHouse-Key": "own er's"}},
         {"params": {"query": "SELECT 1", "user": "touchstone", "password": "own er's"}},
-    ):
-        assert httpx.get(address, **options).status_code == 200  # type: ignore[arg-type]
+    ]
+    for options in right:
+        assert httpx.get(address, **options).status_code == 200
     wrong: list[dict[str, Any]] = [
         {},
         {"auth": ("touchstone", "wrong")},

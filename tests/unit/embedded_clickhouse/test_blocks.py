@@ -11,7 +11,9 @@ from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
+import lz4.block
 import pytest
+import zstandard
 from clickhouse_driver.block import ColumnOrientedBlock
 from clickhouse_driver.bufferedwriter import BufferedSocketWriter
 from clickhouse_driver.context import Context
@@ -179,14 +181,11 @@ def test_a_changed_frame_is_noticed(data: bytes, place: int, change: int) -> Non
 
 @pytest.mark.parametrize("method", [compression.LZ4, compression.ZSTD, compression.NONE])
 def test_frames_of_other_methods(method: int) -> None:
-    import lz4.block
-    import zstandard
-
     plain = b"touchstone" * 50
     packed = {
-        compression.LZ4: lambda: lz4.block.compress(plain, store_size=False),
-        compression.ZSTD: lambda: zstandard.ZstdCompressor().compress(plain),
-        compression.NONE: lambda: plain,
-    }[method]()
+        compression.LZ4: lz4.block.compress(plain, store_size=False),
+        compression.ZSTD: zstandard.ZstdCompressor().compress(plain),
+        compression.NONE: plain,
+    }[method]
     frame = compression._HEADER.pack(method, len(packed) + 9, len(plain)) + packed
     assert compression.read_frame(ByteReader.of(compression._checksum(frame) + frame)) == plain

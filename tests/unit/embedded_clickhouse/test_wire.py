@@ -96,6 +96,7 @@ def test_skipping_strings_agrees_with_reading_them(data: bytes, where: list[int]
 
 
 def test_skipping_past_the_end_is_the_end_not_an_allocation() -> None:
-    for skip in (lambda r: r.skip(1 << 60), lambda r: r.skip_strings(1 << 60)):
-        with pytest.raises(EOFError):
-            skip(ByteReader.of(b"\x05" * 1000))
+    with pytest.raises(EOFError):
+        ByteReader.of(b"\x05" * 1000).skip(1 << 60)
+    with pytest.raises(EOFError):
+        ByteReader.of(b"\x05" * 1000).skip_strings(1 << 60)
