@@ -1,0 +1,291 @@
+"""What must hold once everything in the log is scored, whatever happened on the way.
+
+The log is read whole and judged anew in this process: by a dictionary that remembers every event, by a fold from
+offset 0 cut into other batches, and by one SQL query over the stored events. Tables and topics must say the same.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import polars as pl
+from confluent_kafka import Consumer, TopicPartition
+
+from infra.clickhouse import states
+from infra.clickhouse.client import ClickHouse
+from infra.kafka.admin import KafkaAdmin
+from schemas.decode import MARKER_BYTES, decode
+from schemas.signal import Crossing
+from schemas.state_layout import BANDS, CODES, FLOATS, INTS, PACKED, NameList
+from schemas.topics import CONSUMER_GROUP, LOYALTY_SIGNALS, TOUCHPOINTS
+from services.scoring.core import Core
+from services.scoring.ports import StateRows
+from services.scoring.recompute import RECOMPUTED, recompute_sql
+from services.scoring.repeats import CONTENT
+from services.scoring.risk.model import DEFAULT
+from tests.fakes.stream import FakeTables, make_core
+
+READ_S: Final = 60.0
+TOLERANCE: Final = 1e-9
+"""Of floats, relative to the value or to the largest of its column: a sum is as exact as its terms."""
+
+Place = tuple[int, int]
+"""Partition and offset."""
+
+
+class Fate(StrEnum):
+    """Where a record of the log ends."""
+
+    STORED = "touchpoints"
+    REPEATED = "repeated_events"
+    CONFLICTING = "repeated_events, conflict"
+    REJECTED = "rejected_events"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One record as it stands in a topic."""
+
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+
+
+Log = Mapping[int, list[Logged]]
+"""Records by partition, offsets ascending."""
+
+
+def read_topic(bootstrap: str, topic: str) -> dict[int, list[Logged]]:
+    """A whole topic, up to its present end."""
+    with KafkaAdmin(bootstrap) as admin:
+        ends = admin.end_offsets(topic)
+    log: dict[int, list[Logged]] = {partition: [] for partition in ends}
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": f"check-{uuid.uuid4()}", "enable.auto.commit": False}
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        deadline_s = time.monotonic() + READ_S
+        while any(not log[at] or log[at][-1].offset < end - 1 for at, end in ends.items() if end):
+            assert time.monotonic() < deadline_s, f"topic {topic} could not be read up to {ends}"
+            for message in consumer.consume(10_000, timeout=0.5):
+                assert message.error() is None, message.error()
+                partition, offset, value = message.partition(), message.offset(), message.value()
+                assert partition is not None
+                assert offset is not None
+                if offset < ends[partition]:
+                    data = value if value is None or isinstance(value, bytes) else str(value).encode()
+                    log[partition].append(Logged(offset, message.timestamp()[1], data))
+    finally:
+        consumer.close()
+    return log
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a log leads to."""
+
+    fates: dict[Place, Fate]
+    stored_ids: set[bytes]
+    """Identities of all events, reviews among them."""
+    reviews: int
+    core: Core
+    """After the fold: holds every customer's state."""
+    tables: FakeTables
+
+    def signals(self) -> dict[bytes, Crossing]:
+        return self.tables.signals
+
+    def count(self, fate: Fate) -> int:
+        return sum(found is fate for found in self.fates.values())
+
+
+def expect(log: Log, seed: int) -> Expected:
+    """Judge a log by a perfect memory, and fold it from offset 0 in batches cut by ``seed``."""
+    fates: dict[Place, Fate] = {}
+    stored_ids: set[bytes] = set()
+    customers: set[str] = set()
+    reviews = 0
+    for partition, records in log.items():
+        decoded = decode([record.value for record in records], bytes(range(MARKER_BYTES)))
+        fates |= {(partition, records[reject.index].offset): Fate.REJECTED for reject in decoded.rejects}
+        first: dict[tuple[str, bytes], tuple[Any, ...]] = {}
+        columns = ["customer_id", "event_id", "kind", *(name for name in CONTENT if name != "kind")]
+        rows = decoded.frame.select(columns).iter_rows()
+        for place, (customer, event_id, *content) in zip(decoded.rows.to_list(), rows, strict=True):
+            at = (partition, records[place].offset)
+            customers.add(customer)
+            known = first.setdefault((customer, event_id), tuple(content))
+            if event_id not in stored_ids:
+                stored_ids.add(event_id)
+                fates[at] = Fate.STORED
+                reviews += content[0] == "review_due"
+            else:
+                fates[at] = Fate.REPEATED if known == tuple(content) else Fate.CONFLICTING
+    core, tables = _fold(log, len(customers), seed)
+    return Expected(fates, stored_ids, reviews, core, tables)
+
+
+def _fold(log: Log, customers: int, seed: int) -> tuple[Core, FakeTables]:
+    chance = random.Random(seed)
+    tables = FakeTables()
+    core = make_core(tables, max(1, customers))
+    for partition, records in log.items():
+        start = 0
+        while start < len(records):
+            part = records[start : start + chance.randint(1, 6000)]
+            start += len(part)
+            effects = core.take(
+                partition,
+                np.array([record.offset for record in part], dtype=np.int64),
+                [record.value for record in part],
+                [record.timestamp_ms for record in part],
+                (),
+            )
+            for written in effects.events:
+                frame = written.frame
+                offsets = frame.get_column("log_offset").to_numpy()
+                tables.write_events(frame.drop("log_offset"), None, None, np.full(frame.height, partition), offsets)
+            tables.write_rejected(effects.rejected)
+            tables.write_repeated(effects.repeated)
+            tables.write_signals(effects.signals)
+    return core, tables
+
+
+def check(bootstrap: str, client: ClickHouse, *, seed: int) -> Expected:
+    """Hold tables, topics and commits to the log. Nothing may be running that appends to it or reads it."""
+    log = read_topic(bootstrap, TOUCHPOINTS)
+    with KafkaAdmin(bootstrap) as admin:
+        lags = admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS)
+    assert {at.partition: at.committed or 0 for at in lags} == {at.partition: at.end for at in lags}
+    expected = expect(log, seed)
+    check_fates(client, log, expected)
+    check_events(client, expected)
+    check_states(client, expected)
+    check_recomputed(client)
+    check_signals(bootstrap, client, expected)
+    return expected
+
+
+def check_fates(client: ClickHouse, log: Log, expected: Expected) -> None:
+    """Each record of the log is in exactly one table, and in the right one."""
+    found: dict[Place, Fate] = {}
+    for fate, source in (
+        (Fate.STORED, "touchpoints FINAL"),
+        (Fate.REPEATED, "repeated_events FINAL WHERE NOT conflict"),
+        (Fate.CONFLICTING, "repeated_events FINAL WHERE conflict"),
+        (Fate.REJECTED, "rejected_events FINAL WHERE stage = 'log'"),
+    ):
+        places = client.query(f"SELECT log_partition, log_offset FROM touchstone.{source}")
+        assert len(places) == len(set(places)), f"{fate}: a place of the log stands twice"
+        twice = found.keys() & set(places)
+        assert not twice, f"{_some(twice)} are in {fate} and in {found[next(iter(twice))]}"
+        found |= dict.fromkeys([(int(partition), int(offset)) for partition, offset in places], fate)
+    everything = {(partition, record.offset) for partition, records in log.items() for record in records}
+    assert not everything - found.keys(), f"unaccounted for: {_some(everything - found.keys())}"
+    assert not found.keys() - everything, f"in no log: {_some(found.keys() - everything)}"
+    wrong = {at: (found[at], fate) for at, fate in expected.fates.items() if found[at] is not fate}
+    assert not wrong, f"(found, expected): {_some(wrong.items())}"
+    assert expected.fates.keys() == everything
+    folded = {
+        **{(r.log_partition, r.log_offset): Fate.REJECTED for r in expected.tables.rejected.values()},
+        **{
+            (r.log_partition, r.log_offset): Fate.CONFLICTING if r.conflict else Fate.REPEATED
+            for r in expected.tables.repeated.values()
+        },
+        **{(r["log_partition"], r["log_offset"]): Fate.STORED for r in expected.tables.events.values()},
+    }
+    assert folded == expected.fates, "the fold and the perfect memory disagree"
+
+
+def check_events(client: ClickHouse, expected: Expected) -> None:
+    """Every event is stored once, under its identity."""
+    rows = client.frame("SELECT event_id FROM touchstone.touchpoints FINAL").get_column("event_id")
+    assert rows.len() == len(expected.stored_ids)
+    assert set(rows.to_list()) == expected.stored_ids
+
+
+def check_states(client: ClickHouse, expected: Expected) -> None:
+    """The stored states are those of the fold, what was judged included."""
+    customers = sorted(name for name in expected.core.cache.customers if name)
+    [(number,)] = client.query("SELECT uniqExact(customer_id) FROM touchstone.customer_state")
+    assert number == len(customers)
+    loaded = states.load(client, customers)
+    folded = expected.core.snapshot(expected.core.cache.find(loaded.customers))
+    assert sorted(loaded.customers) == customers
+    for column, name in enumerate(FLOATS):
+        _same_floats(loaded.floats[:, column], folded.floats[:, column], name)
+    for column, name in enumerate(INTS):
+        if name in CODES:
+            stored, mine = (_named(rows, name, column) for rows in (loaded, folded))
+        else:
+            stored, mine = loaded.ints[:, column].tolist(), folded.ints[:, column].tolist()
+        different = [who for who, a, b in zip(loaded.customers, stored, mine, strict=True) if a != b]
+        assert not different, f"{name} differs for {_some(different)}"
+    for name in PACKED:
+        assert np.array_equal(getattr(loaded, name), getattr(folded, name)), name
+
+
+def _named(rows: StateRows | states.StateRows, name: str, column: int) -> list[str]:
+    names = {NameList.TOUCHPOINTS: rows.touchpoints, NameList.MODELS: rows.models, NameList.BANDS: list(BANDS)}
+    return [names[CODES[name]][code] for code in rows.ints[:, column].tolist()]
+
+
+def check_recomputed(client: ClickHouse) -> None:
+    """The stored states are those that one query makes of the stored events."""
+    names = [column.name for column in RECOMPUTED]
+    made = client.frame(recompute_sql(DEFAULT.activity_kinds)).select(names).sort("customer_id")
+    # A customer of whom there are reviews alone has no event to make a state of; nobody is like that here.
+    kept = client.frame(f"SELECT {', '.join(names)} FROM touchstone.customer_state FINAL").sort("customer_id")
+    assert kept.height == made.height
+    for name in names:
+        stored, again = kept.get_column(name), made.get_column(name)
+        if stored.dtype == pl.Float64:
+            _same_floats(stored.to_numpy(), again.to_numpy(), name)
+        elif isinstance(stored.dtype, pl.Categorical | pl.Enum):
+            assert stored.cast(pl.String).to_list() == again.cast(pl.String).to_list(), name
+        else:
+            assert stored.to_list() == again.to_list(), name
+
+
+def check_signals(bootstrap: str, client: ClickHouse, expected: Expected) -> None:
+    """The signals in table and topic are those of the fold; the topic may hold some twice, each time the same."""
+    crossings = expected.signals()
+    names = ("customer_id", "from_band", "to_band", "model_version", "log_partition", "log_offset")
+    numbers = ("risk", "score", "trend", "confidence", "value_at_risk")
+    rows = client.frame(
+        f"SELECT signal_id, toUnixTimestamp64Micro(judged_at) AS judged_at_us, {', '.join((*names, *numbers))} "
+        "FROM touchstone.loyalty_signals FINAL"
+    )
+    assert rows.height == len(crossings)
+    for row in rows.with_columns(pl.col(pl.Categorical).cast(pl.String)).iter_rows(named=True):
+        crossing = crossings[row["signal_id"]]
+        for name in (*names, "judged_at_us"):
+            assert row[name] == getattr(crossing, name), (row, crossing)
+        for name in numbers:
+            assert abs(row[name] - getattr(crossing, name)) <= TOLERANCE * max(1.0, abs(row[name])), (row, crossing)
+    told: dict[bytes, dict[str, Any]] = {}
+    for records in read_topic(bootstrap, LOYALTY_SIGNALS).values():
+        for record in records:
+            document = orjson.loads(record.value or b"")
+            before = told.setdefault(uuid.UUID(document["signal_id"]).bytes, document)
+            assert [before[name] for name in names] == [document[name] for name in names]
+    assert told.keys() == crossings.keys()
+
+
+def _same_floats(found: Any, expected: Any, name: str) -> None:
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, err_msg=name)
+
+
+def _some(things: Iterable[object]) -> str:
+    listed = sorted(map(str, things))
+    return f"{len(listed)}: {', '.join(listed[:5])}"

@@ -1,0 +1,85 @@
+"""The command ``touchstone`` as a user runs it, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.embedded.state import read_state
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Touchstone:
+    """The command ``touchstone`` in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTONE_")}
+        return {**own, "PYTHONPATH": str(ROOT)}
+
+    def start(self, *arguments: str, module: str = "services.cli.main") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Its stdout, if it ends with ``code``."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=240)
+        assert process.returncode == code, f"{arguments}: {process.returncode}\n{out}\n{err}"
+        return out
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code))
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json("sql", sql)
+        return rows
+
+    def pid_of(self, part: str) -> int:
+        state = read_state(self.folder / ".touchstone")
+        assert state is not None
+        process = next(child.process for child in state.children if child.name == part)
+        assert process is not None
+        return process.pid
+
+    def settled(self) -> dict[str, Any]:
+        """The status once everything in the log is scored; the books must balance then."""
+        found: dict[str, Any] = {}
+
+        def nothing_waits() -> bool:
+            found.update(json.loads(self.start("status", "--json").communicate(timeout=60)[0]))
+            lag = found["lag"]
+            return found["healthy"] and lag is not None and lag["waiting_total"] == 0
+
+        wait_for(nothing_waits, "everything is scored")
+        events = found["events"]
+        assert events["unaccounted"] == 0
+        assert found["lag"]["accepted"] == (
+            events["stored"] + events["reviews"] + events["duplicate"] + events["rejected"]
+        )
+        return found
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what}: not within {DEADLINE_S:.0f} s"
+        time.sleep(0.1)
