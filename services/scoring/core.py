@@ -19,6 +19,7 @@ from services.scoring.events import prepare
 from services.scoring.judge import Signal
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows, Tables
 from services.scoring.readings import ReadingTable
+from services.scoring.refusals import plausible_us
 from services.scoring.repeats import NEEDED, NONE, Repeats, find_repeats
 from services.scoring.state import Ints, Rows
 from services.scoring.step import Scorer, step
@@ -171,10 +172,12 @@ class Core:
         return find_repeats(asked, pl.concat(earlier)) if asked.height else NONE
 
     def snapshot(self, slots: Rows) -> StateRows:
-        """Copies of some states, ready to be written."""
-        states = self.cache.states.take(slots)
+        """Copies of some states, ready to be written: in the order of their names, as the table keeps them."""
+        names = pl.Series([self.cache.customers[slot] for slot in slots.tolist()], dtype=pl.String)
+        order = names.arg_sort()
+        states = self.cache.states.take(slots[order.to_numpy()])
         return StateRows(
-            [self.cache.customers[slot] for slot in slots.tolist()],
+            names.gather(order).to_list(),
             states.floats,
             states.ints,
             states.activity_days,
@@ -199,7 +202,7 @@ class Core:
             RejectedRecord(
                 log_partition=partition,
                 log_offset=int(offsets[index]),
-                rejected_at_us=timestamps_ms[index] * 1000,
+                rejected_at_us=plausible_us(timestamps_ms[index] * 1000),
                 reason=reason.value,
                 detail=detail,
                 payload=(values[index] or b"")[:PAYLOAD_KEPT_BYTES],

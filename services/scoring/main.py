@@ -36,6 +36,11 @@ _log: Final = logging.getLogger("touchstone.scoring")
 
 EXIT_WRONG_SETTINGS: Final = 2
 EXIT_UNREACHABLE: Final = 3
+MOST_RETRY_S: Final = 2
+"""The shell tries again for ever, and says meanwhile that it waits. A client that tried again by itself for longer
+would look like a worker that is stuck."""
+STEP_LIMIT_S: Final = 30.0
+"""A worker that folded or wrote something this lately is not stuck."""
 TRANSIENT: Final = (TablesTransientError, ClusterUnreachableError)
 
 
@@ -54,13 +59,14 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    client = connect(where)
-    tables = ClickHouseTables(client)
     try:
-        model = tables.active_model(datetime.now(UTC))
+        with connect(where) as patient:
+            model = ClickHouseTables(patient).active_model(datetime.now(UTC))
     except ClickHouseError as error:
         _log.error("the tables cannot be used: %s", error)
         return EXIT_UNREACHABLE
+    client = connect(where.model_copy(update={"retry_s": min(where.retry_s, MOST_RETRY_S)}))
+    tables = ClickHouseTables(client)
     scorer = Scorer.of(model)
     cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
     core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8))
@@ -76,11 +82,22 @@ def main() -> int:
         tables.crossings,
         KafkaTopics(Publisher(settings.kafka_bootstrap)).publish_reviews,
         lambda: shell.partitions,
+        lambda: shell.behind,
         now_us,
         settings.review_interval_s,
         TRANSIENT,
     )
-    app = build_app(StreamOptions(settings.kafka_bootstrap, TOUCHPOINTS, CONSUMER_GROUP), shell.handle, shell)
+    app = build_app(
+        StreamOptions(
+            settings.kafka_bootstrap,
+            TOUCHPOINTS,
+            CONSUMER_GROUP,
+            # One set being written, one being folded.
+            max_open_records=2 * settings.max_unwritten_records,
+        ),
+        shell.handle,
+        shell,
+    )
     _run_beside(app, shell, reviews, settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, "127.0.0.1", metrics.REGISTRY)
@@ -90,7 +107,8 @@ def main() -> int:
     follower = Follower(settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, tables.write_refusals)
     follower.start()
     try:
-        return run_worker(app, excused=lambda: shell.waiting_for_tables)
+        # Positions move when a set is written; on a busy machine a large one takes its time, and that is no stall.
+        return run_worker(app, excused=lambda: shell.waiting_for_tables or shell.idle_s() < STEP_LIMIT_S)
     finally:
         follower.stop()
         client.close()

@@ -12,6 +12,7 @@ which of them are written.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -46,10 +47,14 @@ class Effect(StrEnum):
 class ShellLimits:
     """How much is gathered before it is written. Larger sets write a state less often; they cost memory and delay."""
 
-    max_unwritten_records: int = 240_000
+    max_unwritten_records: int = 250_000
     """Records folded and not yet written; folding waits above it. About 500 bytes each."""
     min_write_interval_s: float = 0.2
     """Time between the starts of two writes: five small parts a second and table, which merges keep up with."""
+    behind_records: int = 20_000
+    """A write of more records than this means that there is a backlog, and nobody sees scores fresh anyway."""
+    behind_write_interval_s: float = 1.5
+    """Time between the starts of two writes then: a customer's state is written once for more events."""
     retry_s: float = 2.0
     """Pause before the tables are tried again when they could not be reached."""
 
@@ -83,11 +88,27 @@ class Shell:
         self._writing: _Work | None = None
         self._memory = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._written = asyncio.Event()
+        self._last_records = 0
+        self._last_step_s = time.monotonic()
         self._epoch = 0
-        self.waiting_for_tables = False
-        """The tables cannot be reached: an excuse for standing still."""
+        self._reading_waits = self._writing_waits = False
         self.partitions: frozenset[int] = frozenset()
+
+    @property
+    def waiting_for_tables(self) -> bool:
+        """The tables cannot be read or written: an excuse for standing still."""
+        return self._reading_waits or self._writing_waits
+
+    @property
+    def behind(self) -> bool:
+        """There is a backlog: the last write was a large one."""
+        return self._last_records > self._limits.behind_records
+
+    def idle_s(self) -> float:
+        """Seconds since records were last folded or an effect was last written."""
+        return time.monotonic() - self._last_step_s
 
     async def handle(self, batches: list[RecordBatch]) -> None:
         """Fold batches into memory; they are acknowledged when their effects are written."""
@@ -97,6 +118,8 @@ class Shell:
         for partition in sorted({batch.partition for batch in batches}):
             await self._take(epoch, [batch for batch in batches if batch.partition == partition])
         self._wake.set()
+        if self._work.effects.records >= self._limits.max_unwritten_records:
+            self._hurry.set()
 
     async def _take(self, epoch: int, batches: list[RecordBatch]) -> None:
         offsets = np.concatenate([batch.offsets for batch in batches])
@@ -105,6 +128,7 @@ class Shell:
         while True:
             async with self._memory:
                 if epoch != self._epoch:
+                    self._reading_waits = False
                     return  # revoked meanwhile: whoever owns the partition now has the same records
                 known = [work.effects for work in (self._work, self._writing) if work is not None]
                 try:
@@ -120,19 +144,29 @@ class Shell:
                 else:
                     self._work.effects.add(effects)
                     self._work.batches += batches
-                    self.waiting_for_tables = False
+                    for batch in batches:
+                        # Their bytes are columns now; a batch in waiting needs no more than its acknowledgement.
+                        batch.values.clear()
+                        batch.keys.clear()
+                    self._reading_waits = False
+                    self._stepped()
                     return
             # Memory is free while we wait, for the writer and for a revocation.
             if isinstance(trouble, CacheFullError):
                 await self._next_write()
             else:
-                await self._pause("states or events could not be read", trouble)
+                self._say("states or events could not be read", trouble)
+                self._reading_waits = True
+                await asyncio.sleep(self._limits.retry_s)
 
     async def run(self) -> None:
         """Write what was folded, for ever. An error that is not transient comes out of here."""
+        started = -self._limits.behind_write_interval_s
         while True:
             await self._wake.wait()
+            await self._pace(started)
             self._wake.clear()
+            self._hurry.clear()
             started = time.monotonic()
             async with self._memory:
                 work, self._work = self._work, _Work()
@@ -148,8 +182,20 @@ class Shell:
             for batch in work.batches:
                 batch.acknowledge()
             self._observe(Effect.ACKNOWLEDGED, work.effects)
+            self._last_records = work.effects.records
             self._written.set()
-            await asyncio.sleep(max(0.0, started + self._limits.min_write_interval_s - time.monotonic()))
+
+    async def _pace(self, started: float) -> None:
+        """Wait until it is time for the next write, or until somebody waits for it."""
+        limits = self._limits
+        interval_s = limits.behind_write_interval_s if self.behind else limits.min_write_interval_s
+        left_s = started + interval_s - time.monotonic()
+        if left_s > 0 and not self._hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), left_s)
+
+    def _stepped(self) -> None:
+        self._last_step_s = time.monotonic()
 
     def _release(self, slots: Rows) -> None:
         # A slot that changed again while it was written stays held for the next write.
@@ -162,10 +208,13 @@ class Shell:
                 try:
                     await asyncio.to_thread(write)
                 except self._transient as error:
-                    await self._pause(f"{effect} could not be written", error)
+                    self._say(f"{effect} could not be written", error)
+                    self._writing_waits = True
+                    await asyncio.sleep(self._limits.retry_s)
                 else:
                     break
-            self.waiting_for_tables = False
+            self._writing_waits = False
+            self._stepped()
             self._observe(effect, effects)
 
     def _steps(self, effects: Effects, states: StateRows) -> Iterable[tuple[Effect, Callable[[], Any]]]:
@@ -192,15 +241,14 @@ class Shell:
             frame.get_column("log_offset").to_numpy(),
         )
 
-    async def _pause(self, what: str, error: Exception) -> None:
+    def _say(self, what: str, error: Exception) -> None:
         if not self.waiting_for_tables:
             _log.warning("%s, trying again until it works: %s", what, error)
-        self.waiting_for_tables = True
-        await asyncio.sleep(self._limits.retry_s)
 
     async def _next_write(self) -> None:
         self._written.clear()
         self._wake.set()
+        self._hurry.set()
         await self._written.wait()
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:

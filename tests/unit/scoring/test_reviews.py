@@ -33,12 +33,21 @@ def test_each_state_is_asked_for_once_and_only_for_owned_partitions() -> None:
         return [row for row in due if row[1] in partitions][:limit]
 
     owned = frozenset[int]()
+    busy = False
     reviews = Reviews(
-        crossings, lambda customers, values, stamp: sent.extend(customers), lambda: owned, lambda: NOW_US, 1.0, ()
+        crossings,
+        lambda customers, values, stamp: sent.extend(customers),
+        lambda: owned,
+        lambda: busy,
+        lambda: NOW_US,
+        1.0,
+        (),
     )
     assert reviews.once() == 0
     assert asked == []
-    owned = frozenset({0, 1})
+    owned, busy = frozenset({0, 1}), True
+    assert reviews.once() == 0
+    busy = False
     assert reviews.once() == 2
     assert reviews.once() == 0
     due[0] = ("ada", 0, 9)
