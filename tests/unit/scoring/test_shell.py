@@ -41,7 +41,7 @@ def batch(values: list[bytes | None], first: int, acknowledged: list[int], parti
         last,
         np.arange(first, last + 1, dtype=np.int64),
         [None] * len(values),
-        values,
+        list(values),
         [1_760_000_000_000] * len(values),
         first,
         acknowledge,
@@ -112,6 +112,27 @@ async def test_a_table_that_fails_is_tried_until_it_works(tables: FakeTables, to
         await until(lambda: bool(acknowledged), task)
     assert len(tables.events) == 6
     assert len(tables.states) == 1
+    assert not shell.waiting_for_tables
+
+
+async def test_reading_that_works_does_not_hide_that_writing_waits(tables: FakeTables, topics: FakeTopics) -> None:
+    """The watchdog would take the worker for stuck and end it, with nothing gained."""
+    acknowledged: list[int] = []
+    shell = make_shell(tables, topics)
+    await shell.handle([batch([event("a", "ada")], 0, acknowledged)])
+    down = True
+
+    def write_events(*_: object) -> None:
+        if down:
+            raise TablesDownError
+
+    tables.write_events = write_events  # type: ignore[method-assign]
+    async with running(shell) as task:
+        await until(lambda: shell.waiting_for_tables, task)
+        await shell.handle([batch([event("b", "ada", after_s=2)], 1, acknowledged)])
+        assert shell.waiting_for_tables
+        down = False
+        await until(lambda: acknowledged == [0, 1], task)
     assert not shell.waiting_for_tables
 
 
