@@ -46,7 +46,14 @@ class Coded:
     codes: npt.NDArray[Any]
 
 
-Values = pl.Series | npt.NDArray[Any] | Coded
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Lists of (text, number), one list a row."""
+
+    rows: Sequence[Sequence[tuple[str, float]]]
+
+
+Values = pl.Series | npt.NDArray[Any] | Coded | Pairs
 """One column: a series for strings, maps and what may be null; an array for numbers, times in microseconds and, as
 a matrix of a row each, for fixed strings."""
 
@@ -81,6 +88,8 @@ def lay_out(type_name: str, values: Values) -> tuple[bytes, ...]:
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
         return (coded(values.names, values.codes),)
+    if isinstance(values, Pairs):
+        return pairs(values)
     if isinstance(values, np.ndarray):
         return (numbers(values, "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]),)
     if type_name in _NUMBERS:
@@ -169,6 +178,16 @@ def low_cardinality(values: pl.Series) -> bytes:
         return coded([""], np.zeros(len(values), dtype=np.int64))
     encoded = _one_chunk(values.fill_null("")).dictionary_encode()
     return coded(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+
+
+def pairs(values: Pairs) -> tuple[bytes, ...]:
+    """Values of Array(Tuple(String, Float64)): ends of the rows, texts, numbers."""
+    flat = [pair for row in values.rows for pair in row]
+    return (
+        np.cumsum([len(row) for row in values.rows], dtype=np.int64).tobytes(),
+        strings(pl.Series([text for text, _ in flat], dtype=pl.String)),
+        numbers(np.array([number for _, number in flat], dtype=np.float64), "<f8"),
+    )
 
 
 def string_maps(values: pl.Series) -> tuple[bytes, ...]:

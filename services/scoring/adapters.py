@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from infra.clickhouse import events, states
+from infra.clickhouse import events, signals, states
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
 from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
 from schemas.signal import Crossing, encode_crossing
-from schemas.tables import DATABASE, LOYALTY_SIGNALS, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
+from schemas.tables import DATABASE, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
 from services.scoring.as_of import crossing_sql
@@ -118,30 +118,8 @@ class ClickHouseTables:
             ],
         )
 
-    def write_signals(self, signals: Sequence[Crossing]) -> None:
-        self._client.insert_rows(
-            LOYALTY_SIGNALS.name,
-            LOYALTY_SIGNALS.names,
-            [
-                (
-                    signal.signal_id,
-                    signal.customer_id,
-                    moment(signal.judged_at_us),
-                    signal.from_band,
-                    signal.to_band,
-                    signal.risk,
-                    signal.score,
-                    signal.trend,
-                    signal.confidence,
-                    signal.value_at_risk,
-                    signal.reasons,
-                    signal.model_version,
-                    signal.log_partition,
-                    signal.log_offset,
-                )
-                for signal in signals
-            ],
-        )
+    def write_signals(self, crossings: Sequence[Crossing]) -> None:
+        signals.write_signals(self._client, crossings)
 
     def save_states(self, rows: StateRows) -> None:
         # The store asks for the members, not for the type.
@@ -169,12 +147,12 @@ class KafkaTopics:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def publish_signals(self, signals: Sequence[Crossing]) -> None:
+    def publish_signals(self, crossings: Sequence[Crossing]) -> None:
         self._publisher.publish(
             SIGNALS_TOPIC,
-            [signal.customer_id for signal in signals],
-            [encode_crossing(signal) for signal in signals],
-            max(signal.judged_at_us for signal in signals) // 1000,
+            [crossing.customer_id for crossing in crossings],
+            [encode_crossing(crossing) for crossing in crossings],
+            max(crossing.judged_at_us for crossing in crossings) // 1000,
         )
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:

@@ -92,9 +92,9 @@ class FakeTables:
         self._act("repeated")
         self.repeated |= {(event.log_partition, event.log_offset): event for event in events}
 
-    def write_signals(self, signals: Sequence[Crossing]) -> None:
+    def write_signals(self, crossings: Sequence[Crossing]) -> None:
         self._act("signals table")
-        self.signals |= {signal.signal_id: signal for signal in signals}
+        self.signals |= {signal.signal_id: signal for signal in crossings}
 
     def save_states(self, rows: StateRows) -> None:
         self._act("states")
@@ -114,9 +114,9 @@ class FakeTopics:
     signals: list[Crossing] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
 
-    def publish_signals(self, signals: Sequence[Crossing]) -> None:
+    def publish_signals(self, crossings: Sequence[Crossing]) -> None:
         self.actions.append("signals topic")
-        self.signals += signals
+        self.signals += crossings
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:
         self.actions.append("rejected topic")
