@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_fold import reference
-from scoring_logs import (
+
+from schemas.state_layout import FLOATS, INTS
+from services.scoring.events import Events
+from services.scoring.fold import fold
+from services.scoring.risk.model import DEFAULT
+from services.scoring.state import States
+from services.scoring.step import Scorer
+from tests.property.scoring.logs import (
     DAY_US,
     START_US,
     Event,
@@ -23,13 +29,7 @@ from scoring_logs import (
     splits,
     take,
 )
-
-from schemas.state_layout import FLOATS, INTS
-from services.scoring.events import Events
-from services.scoring.fold import fold
-from services.scoring.risk.model import DEFAULT
-from services.scoring.state import States
-from services.scoring.step import Scorer
+from tests.property.scoring.reference import reference
 
 OF_THE_LOG = ("log_partition", "log_offset", "updated_at")
 JUDGED = ("risk", "band", "band_since", "judged_at", "model_version")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_logs import DAY_US, START_US, Event, customers_of, logs, take
 
 from services.scoring.expressions import Arrays
 from services.scoring.judge import assess, explain
@@ -19,6 +18,7 @@ from services.scoring.risk.words import SMALLEST
 from services.scoring.score import PRIOR_VALENCE
 from services.scoring.state import States
 from services.scoring.step import Scorer, step
+from tests.property.scoring.logs import DAY_US, START_US, Event, customers_of, logs, take
 
 FAR_US = 2**53
 """The year 2255: the last moment that a double holds to the microsecond."""

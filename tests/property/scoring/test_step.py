@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_logs import (
+
+from schemas.state_layout import BANDS
+from services.scoring.judge import Signal
+from services.scoring.risk.model import DEFAULT
+from services.scoring.state import States
+from services.scoring.step import LIVE_WITHIN_US, Scorer, step
+from tests.property.scoring.logs import (
     DAY_US,
     START_US,
     STEPS_US,
@@ -23,12 +29,6 @@ from scoring_logs import (
     take,
     told,
 )
-
-from schemas.state_layout import BANDS
-from services.scoring.judge import Signal
-from services.scoring.risk.model import DEFAULT
-from services.scoring.state import States
-from services.scoring.step import LIVE_WITHIN_US, Scorer, step
 
 JUDGED = ("band", "band_since", "judged_at", "model_version", "log_offset", "updated_at")
 SET = settings(max_examples=25, deadline=None)

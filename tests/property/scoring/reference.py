@@ -7,10 +7,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from scoring_logs import Event, to_frame
-
 from schemas.tables import ACTIVITY_DAYS, DIMENSIONS, RECENT_CASES, RECENT_IDS
 from services.scoring.readings import read_frame, shipped
+from tests.property.scoring.logs import Event, to_frame
 
 DAY_US = 86_400_000_000
 HALF_LIFE_DAYS = {"fast": 7, "slow": 90}
