@@ -50,7 +50,9 @@ def page() -> str:
             if told not in seen:
                 seen.add(told)
                 rows.append(f"| `{told}` | {_shown(field.get_default())} | {_meaning(field)} |")
-        parts.append(f"## {title}\n\n{said}\n\n| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+        parts.append(
+            f"## {title}\n\n{said}\n\n| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        )
     return "\n".join(parts)
 
 
