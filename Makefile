@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up down bench clean
+.PHONY: help setup demo test check up down bench bench-peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -36,3 +36,12 @@ up: $(STAMP) ## start the single-machine stack
 
 down: $(STAMP) ## stop it
 	$(BIN)/touchstone down
+
+bench: $(STAMP) ## measure speed and memory; a table, and .touchstone/bench.json
+	$(BIN)/python -m benchmarks
+
+bench-peers: $(STAMP) ## the same fold in other engines, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers
+
+clean: ## remove the virtual environment and caches; data under .touchstone stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
