@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Fast ones first.
+TESTS := tests/unit tests/property tests/contract tests/integration tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check up down bench bench-peers clean
@@ -26,7 +28,7 @@ check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: check ## all checks, then all tests, fast ones first
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS) --cov --cov-report=term:skip-covered
 
 demo: $(STAMP) ## the main job on this machine, start to end
 	$(BIN)/python -m services.cli.main demo
