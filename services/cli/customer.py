@@ -9,12 +9,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.clickhouse.client import ClickHouse, connect
+from infra.clickhouse.client import ClickHouse
 from schemas.scalars import MICROS
 from schemas.tables import DATABASE, DIMENSIONS
-from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode, paint, print_json, print_table, say
-from services.cli.figures import clickhouse_settings
+from services.cli.reading import reader
 from services.cli.settings import load_settings
 from services.cli.visible import visible
 from services.scoring.story import FeltEvent, Moment, tell
@@ -102,7 +101,7 @@ def customer(
     Exit code 0: done; 1: no event of that customer is known; 3: ClickHouse cannot be reached.
     """
     settings = load_settings()
-    with connect(clickhouse_settings(settings, locate(settings), reader=True)) as client:
+    with reader(settings) as client:
         story = read_story(client, customer_id)
     if as_json:
         print_json(_document(story, limit))

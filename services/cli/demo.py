@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import httpx
 import typer
 
-from infra.clickhouse.client import ClickHouse, connect
+from infra.clickhouse.client import ClickHouse
 from infra.clickhouse.errors import ClickHouseError
 from infra.embedded.background import start_in_background, stop_stack
 from infra.embedded.errors import StackError
@@ -28,10 +28,11 @@ from services.cli.addresses import Addresses, locate, running_stack
 from services.cli.console import CommandError, ExitCode, print_table, say
 from services.cli.customer import print_story, read_story
 from services.cli.demo_stream import Stream, make_stream
-from services.cli.figures import Figures, clickhouse_settings, gather, read_lag
+from services.cli.figures import Figures, gather, read_lag
 from services.cli.found import Found, compare
 from services.cli.http_sender import EVENTS_PATH, Sender, Sent
 from services.cli.progress import Progress
+from services.cli.reading import reader
 from services.cli.settings import StackSettings, load_settings
 from services.cli.visible import visible
 from services.simulator import CustomerTruth, Simulation, SimulationConfig, simulate
@@ -118,7 +119,7 @@ def _show(settings: StackSettings, simulation: Simulation, config: SimulationCon
     sent_s = time.monotonic() - began_s
     _await_scored(where, sent.accepted)
     scored_s = time.monotonic() - began_s
-    with connect(clickhouse_settings(settings, where, reader=True)) as client:
+    with reader(settings) as client:
         waits_s = _probe(sender, stream.probes, client, sent)
         print(f"sent at {sent.sent / sent_s:,.0f} events/s; all were scored {scored_s:.1f} s after the first was sent")
         print(

@@ -16,7 +16,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from services.cli.console import CommandError, ExitCode
 
 EVENTS_PATH: Final = "/v1/events"
+LIVE_PATH: Final = "/health/live"
 TIMEOUT_S: Final = 30.0
+CONNECT_TIMEOUT_S: Final = 5.0
 FIRST_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 10.0
 REFUSALS_KEPT: Final = 5
@@ -59,6 +61,18 @@ class Sender:
     """Events per second at most; None for as fast as it goes."""
     api_key: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
+
+    def require_listener(self) -> None:
+        """CommandError at once when nobody listens: patience is for an ingest that restarts, not for none."""
+        try:
+            with httpx.Client(base_url=self.url, timeout=CONNECT_TIMEOUT_S) as client:
+                client.get(LIVE_PATH)
+        except httpx.TransportError as error:
+            raise CommandError(
+                f"ingest at {self.url} cannot be reached: {error}. `touchstone up` starts it; "
+                "TOUCHSTONE_INGEST_HOST and TOUCHSTONE_INGEST_PORT say where it is",
+                ExitCode.UNREACHABLE,
+            ) from error
 
     def send(self, events: Iterable[Event], on_progress: Callable[[Sent], None]) -> Sent:
         """Send all; ``on_progress`` is called after each batch. CommandError when ingest cannot be reached."""

@@ -8,11 +8,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.clickhouse.client import ClickHouse, connect
+from infra.clickhouse.client import ClickHouse
 from schemas.tables import DATABASE
-from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode, print_json, print_table, say
-from services.cli.figures import clickhouse_settings
+from services.cli.reading import reader
 from services.cli.settings import load_settings
 from services.cli.visible import visible, visible_bytes
 
@@ -61,7 +60,7 @@ def rejected(
     """
     settings = load_settings()
     where = {"reason": reason, "source": source, "customer_id": customer, "stage": stage, "since": since}
-    with connect(clickhouse_settings(settings, locate(settings), reader=True)) as client:
+    with reader(settings) as client:
         if which is not None:
             _show(client, which, payload=payload, as_json=as_json)
         elif count:

@@ -50,17 +50,21 @@ def simulate(
 
     Exit code 0: all were accepted; 1: some were refused; 3: ingest cannot be reached.
     """
-    simulation = generate(_config(customers, days, seed, now))
+    config = _config(customers, days, seed, now)
+    sender = None
+    if out is None:
+        key = None if api_key_file is None else _read_key(api_key_file)
+        url = locate(load_settings()).ingest_url
+        sender = Sender(url, batch_events=batch, connections=connections, rate=rate, api_key=key)
+        sender.require_listener()
+    simulation = generate(config)
     if truth is not None:
         _write(truth, (truth_document(customer) for customer in simulation.truth))
     if out is not None:
         _write(out, simulation.events)
         say(f"wrote {len(simulation.events):,} events of {customers:,} customers to {out}")
+    if sender is None:
         return
-    key = None if api_key_file is None else _read_key(api_key_file)
-    sender = Sender(
-        locate(load_settings()).ingest_url, batch_events=batch, connections=connections, rate=rate, api_key=key
-    )
     started_s = time.monotonic()
     sent = send(sender, simulation.events)
     _report(sent, time.monotonic() - started_s, as_json=as_json)

@@ -23,6 +23,7 @@ from infra.clickhouse.errors import LOGIN_CODES, NETWORK_CODES
 from schemas.tables import DATABASE
 from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode, say
+from services.cli.reading import quiet_driver
 from services.cli.settings import StackSettings, load_settings
 from services.cli.visible import visible
 
@@ -77,6 +78,7 @@ def answered(settings: StackSettings, statement: str) -> Iterator[tuple[list[str
     """Names of the columns and the rows as they arrive. CommandError for every fault."""
     where = locate(settings)
     address = f"ClickHouse at {where.clickhouse_host}:{where.clickhouse_port}"
+    quiet_driver()
     client = clickhouse_driver.Client(
         where.clickhouse_host,
         port=where.clickhouse_port,

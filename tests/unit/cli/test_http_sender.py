@@ -124,6 +124,12 @@ def test_a_request_that_is_wrong_as_a_whole_ends_the_sending() -> None:
     assert raised.value.code is ExitCode.NO
 
 
+def test_nobody_listening_is_said_at_once() -> None:
+    with pytest.raises(CommandError, match=r"cannot be reached.*touchstone up") as raised:
+        Sender("http://127.0.0.1:9").require_listener()
+    assert raised.value.code is ExitCode.UNREACHABLE
+
+
 def test_the_key_is_sent() -> None:
     ingest = Ingest()
     ingest.send(1, api_key="k" * 16)

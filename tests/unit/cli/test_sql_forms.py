@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import clickhouse_driver.errors as driver_errors
 import pytest
 
-from services.cli.sql import _WRITERS, Format, cell, plain
+from services.cli.console import ExitCode
+from services.cli.sql import _WRITERS, Format, _refused, cell, plain
 
 ROWS: list[tuple[Any, ...]] = [
     (1, "a\tb\nc\\d", None, [1, "x"], {"k": Decimal("1.50")}, datetime(2026, 3, 1, 9, tzinfo=UTC), b"\xff\x00", 0.1),
@@ -92,3 +94,24 @@ def test_values_become_what_json_has(value: Any, expected: Any) -> None:
 
 def test_cells_are_short() -> None:
     assert [cell(value) for value in (None, 1 / 3, 12, "x", [1])] == ["", "0.333333", "12", "x", "[1]"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (driver_errors.NetworkError("refused"), ExitCode.UNREACHABLE, "cannot be reached"),
+        (EOFError("cut"), ExitCode.UNREACHABLE, "cannot be reached"),
+        (
+            driver_errors.ServerException("DB::Exception: readonly mode. Stack trace: 0x1", 164),
+            ExitCode.NO,
+            "only read",
+        ),
+        (driver_errors.ServerException("DB::Exception: no login", 516), ExitCode.WRONG_USE, "refuses login analyst"),
+        (driver_errors.ServerException("DB::Exception: Syntax error. Stack trace: 0x1", 62), ExitCode.NO, "Syntax"),
+    ],
+)
+def test_faults_are_told_apart_by_code(error: Exception, code: ExitCode, expected: str) -> None:
+    refused = _refused(error, "ClickHouse at 127.0.0.1:9000", "analyst")
+    assert refused.code is code
+    assert expected in str(refused)
+    assert "Stack trace" not in str(refused)
