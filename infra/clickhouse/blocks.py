@@ -19,6 +19,8 @@ from schemas.tables import TIME, Table
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
+Part = bytes | memoryview
+"""Bytes, or the memory of an array, sent as it is."""
 
 # Native.LowCardinality: version of the keys' serialisation, then flags with the width of the codes.
 _SHARED_DICTIONARIES: Final = (1).to_bytes(8, "little")
@@ -65,12 +67,12 @@ class Block:
     table: str
     columns: tuple[str, ...]
     rows: int
-    parts: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+    parts: tuple[tuple[bytes, tuple[Part, ...]], ...]
 
     def data(self, *, serialisation_byte: bool) -> bytes:
         """The block on the wire; from protocol revision 54454 on a byte of 0 precedes each column's values."""
         between = b"\0" if serialisation_byte else b""
-        pieces = [varint(len(self.columns)), varint(self.rows)]
+        pieces: list[Part] = [varint(len(self.columns)), varint(self.rows)]
         for head, values in self.parts:
             pieces += (head, between, *values)
         return b"".join(pieces)
@@ -84,7 +86,7 @@ def block_of(table: Table, rows: int, values: Mapping[str, Values]) -> Block:
     return Block(table.name, table.names, rows, parts)
 
 
-def lay_out(type_name: str, values: Values) -> tuple[bytes, ...]:
+def lay_out(type_name: str, values: Values) -> tuple[Part, ...]:
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
         return (coded(values.names, values.codes),)
@@ -124,30 +126,30 @@ def text(value: str) -> bytes:
     return varint(len(encoded)) + encoded
 
 
-def numbers(values: npt.NDArray[Any], dtype: str) -> bytes:
-    """Values of a fixed width; ``dtype`` is numpy's name with byte order, such as ``<f8``."""
-    return np.ascontiguousarray(values, dtype=dtype).tobytes()
+def numbers(values: npt.NDArray[Any], dtype: str) -> Part:
+    """Values of a fixed width; ``dtype`` is numpy's name with byte order, such as ``<f8``. May share their memory."""
+    return _memory(np.ascontiguousarray(values, dtype=dtype))
 
 
-def strings(values: pl.Series) -> bytes:
+def strings(values: pl.Series) -> Part:
     """Values of type String from a String or Binary series; null becomes empty."""
     if values.null_count() == len(values):
         return bytes(len(values))
     return _prefixed(*_buffers(values))
 
 
-def fixed_strings(values: pl.Series, width: int) -> bytes:
+def fixed_strings(values: pl.Series, width: int) -> Part:
     """Values of FixedString(width) from a Binary series; ValueError when one has another length."""
     starts, data = _buffers(values)
     if not np.array_equal(np.diff(starts), np.full(len(values), width)):
         raise ValueError(f"{values.name} must hold {width} bytes in every row")
-    return data.tobytes()
+    return _memory(data)
 
 
-def nullable(values: pl.Series, dtype: str) -> tuple[bytes, bytes]:
+def nullable(values: pl.Series, dtype: str) -> tuple[Part, Part]:
     """Values of Nullable(number): which are null, then the numbers."""
-    nulls = values.is_null().cast(pl.UInt8).to_numpy().tobytes()
-    return nulls, numbers(values.fill_null(0).to_numpy(), dtype)
+    nulls = values.is_null().cast(pl.UInt8).to_numpy()
+    return _memory(nulls), numbers(values.fill_null(0).to_numpy(), dtype)
 
 
 def coded(names: Sequence[str], codes: npt.NDArray[Any]) -> bytes:
@@ -180,7 +182,7 @@ def low_cardinality(values: pl.Series) -> bytes:
     return coded(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
 
 
-def pairs(values: Pairs) -> tuple[bytes, ...]:
+def pairs(values: Pairs) -> tuple[Part, ...]:
     """Values of Array(Tuple(String, Float64)): ends of the rows, texts, numbers."""
     flat = [pair for row in values.rows for pair in row]
     return (
@@ -190,7 +192,7 @@ def pairs(values: Pairs) -> tuple[bytes, ...]:
     )
 
 
-def string_maps(values: pl.Series) -> tuple[bytes, ...]:
+def string_maps(values: pl.Series) -> tuple[Part, ...]:
     """Values of Map(String, String) from a map series: ends of the rows, keys, values; null becomes empty."""
     maps = _one_chunk(values)
     starts = maps.offsets.to_numpy().astype(np.int64)
@@ -198,10 +200,14 @@ def string_maps(values: pl.Series) -> tuple[bytes, ...]:
         return (bytes(8 * len(values)),)
     entries = slice(starts[0], starts[-1])
     return (
-        (starts[1:] - starts[0]).tobytes(),
+        _memory(starts[1:] - starts[0]),
         strings(pl.Series(maps.keys[entries])),
         strings(pl.Series(maps.items[entries])),
     )
+
+
+def _memory(values: npt.NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _one_chunk(values: pl.Series) -> Any:
@@ -218,7 +224,7 @@ def _buffers(values: pl.Series) -> tuple[Integers, Bytes]:
     return starts - starts[0], content
 
 
-def _prefixed(starts: Integers, data: Bytes) -> bytes:
+def _prefixed(starts: Integers, data: Bytes) -> Part:
     """Put each value's length as a variable-length integer in front of it."""
     lengths = np.diff(starts)
     # Bytes of each prefix, and where it starts: after all values and prefixes before it.
@@ -238,4 +244,4 @@ def _prefixed(starts: Integers, data: Bytes) -> bytes:
         out[at] = (lengths[here] >> (7 * index) & 0x7F) | more
         is_data[at] = False
     out[is_data] = data
-    return out.tobytes()
+    return _memory(out)

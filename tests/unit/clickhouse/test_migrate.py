@@ -1,0 +1,123 @@
+"""Migrations: files in order, applied once, never changed; and the DDL is that of schemas.tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.clickhouse.errors import MigrationError
+from infra.clickhouse.migrate import SqlFile, pending, read_files, split
+from schemas.tables import DATABASE, TABLES
+
+ONE = SqlFile("migration", "0001_one.sql", "SELECT 1;")
+TWO = SqlFile("migration", "0002_two.sql", "SELECT 2;")
+VIEW = SqlFile("view", "10_shown.sql", "SELECT 3;")
+
+
+def applied(*files: SqlFile) -> dict[tuple[str, str], str]:
+    return {(file.kind, file.name): file.checksum for file in files}
+
+
+def folders(tmp_path: Path, migrations: list[str], views: list[str]) -> tuple[Path, Path]:
+    for folder, names in (("migrations", migrations), ("views", views)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_text("SELECT 1;", encoding="utf-8")
+    return tmp_path / "migrations", tmp_path / "views"
+
+
+def test_statements_end_at_semicolons_that_are_not_quoted() -> None:
+    text = """-- a comment; with a semicolon
+    CREATE TABLE a (x String COMMENT 'it''s; here', y String COMMENT 'and \\'; there'); /* no; */
+    CREATE TABLE `b;c` (z Int8) -- the end;
+    ;
+    ;"""
+    assert split(text) == [
+        "CREATE TABLE a (x String COMMENT 'it''s; here', y String COMMENT 'and \\'; there')",
+        "CREATE TABLE `b;c` (z Int8)",
+    ]
+
+
+def test_minus_and_slash_are_not_comments() -> None:
+    assert split("SELECT 4 - 2 / 1; SELECT '--'") == ["SELECT 4 - 2 / 1", "SELECT '--'"]
+
+
+def test_files_come_in_order_migrations_first(tmp_path: Path) -> None:
+    found = read_files(*folders(tmp_path, ["0002_b.sql", "0001_a.sql"], ["20_d.sql", "10_c.sql"]))
+    assert [file.name for file in found] == ["0001_a.sql", "0002_b.sql", "10_c.sql", "20_d.sql"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["0001_a.sql", "0003_c.sql"], "0003_c.sql should have number 0002"),
+        (["0001_a.sql", "0001_b.sql"], "0001_b.sql should have number 0002"),
+        (["0002_a.sql"], "0002_a.sql should have number 0001"),
+        (["1_a.sql"], "must be named NNNN_name.sql"),
+    ],
+)
+def test_a_wrong_set_of_files_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(MigrationError, match=message):
+        read_files(*folders(tmp_path, names, []))
+
+
+def test_a_view_file_with_another_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match=r"must be named NN_name.sql"):
+        read_files(*folders(tmp_path, [], ["shown.sql"]))
+
+
+def test_only_what_is_missing_is_applied() -> None:
+    assert pending([ONE, TWO, VIEW], {}) == [ONE, TWO, VIEW]
+    assert pending([ONE, TWO, VIEW], applied(ONE, VIEW)) == [TWO]
+    assert pending([ONE, TWO, VIEW], applied(ONE, TWO, VIEW)) == []
+
+
+def test_a_changed_view_is_applied_again() -> None:
+    changed = SqlFile("view", VIEW.name, "SELECT 4;")
+    assert pending([ONE, changed], applied(ONE, VIEW)) == [changed]
+
+
+def test_a_changed_migration_is_refused() -> None:
+    with pytest.raises(MigrationError, match=r"0001_one.sql was changed after it had been applied"):
+        pending([SqlFile("migration", ONE.name, "SELECT 9;")], applied(ONE))
+
+
+def test_a_migration_that_comes_late_is_refused() -> None:
+    with pytest.raises(MigrationError, match=r"0001_one.sql is not applied, but the later 0002_two.sql is"):
+        pending([ONE, TWO], applied(TWO))
+
+
+def test_a_database_of_a_newer_version_is_refused() -> None:
+    with pytest.raises(MigrationError, match=r"0002_two.sql was applied to this database, but there is no such file"):
+        pending([ONE], applied(ONE, TWO))
+
+
+def test_the_files_create_the_tables_of_the_contract() -> None:
+    declared: dict[str, list[tuple[str, str, str]]] = {}
+    for file in read_files():
+        if file.kind != "migration":
+            continue
+        for statement in file.statements:
+            match = re.fullmatch(
+                rf"CREATE TABLE IF NOT EXISTS {DATABASE}\.(\w+)\n\(\n(.*?)\n\)\nENGINE.*COMMENT '.+'",
+                statement,
+                re.DOTALL,
+            )
+            assert match is not None, f"{file.name} has a statement that cannot be repeated: {statement[:80]}"
+            rows = [
+                re.fullmatch(r"\s+(\w+) (.+?) COMMENT '((?:[^']|'')+)'(?: CODEC\(.+\))?,?", line)
+                for line in match[2].split("\n")
+            ]
+            assert all(rows)
+            declared[match[1]] = [(row[1], row[2], row[3].replace("''", "'")) for row in rows if row]
+    assert declared == {
+        table.name: [(column.name, column.type, column.comment) for column in table.columns] for table in TABLES
+    }
+
+
+def test_every_view_can_be_applied_again() -> None:
+    statements = [statement for file in read_files() if file.kind == "view" for statement in file.statements]
+    assert statements
+    assert [text for text in statements if not text.startswith(f"CREATE OR REPLACE VIEW {DATABASE}.")] == []
