@@ -175,7 +175,7 @@ def test_examples_of_the_base_rate() -> None:
 
 
 def test_the_claim_about_sizes() -> None:
-    """ "A bad run (score 35) moves about as much as a month-old open complaint, a cancellation more than both.\""""
+    """A bad run against an old complaint against a cancellation."""
     run = DEFAULT.evidence.score * 25 / 50
     complaint = DEFAULT.evidence.complaints + DEFAULT.evidence.complaint_age * np.log(1 + 30 / 7)
     assert run == pytest.approx(complaint, abs=0.2)

@@ -28,6 +28,6 @@ AS SELECT
     countIf(metric = 'ces') AS ces_responses,
     if(ces_responses > 0, sumIf(rating, metric = 'ces') / ces_responses, NULL) AS ces
 FROM touchstone.touchpoints_once
-WHERE metric IN ('nps', 'csat', 'ces')
+WHERE metric IN ('nps', 'csat', 'ces') AND rating IS NOT NULL -- a survey that was sent names its scale, too
 GROUP BY day, touchpoint
 COMMENT 'NPS, CSAT and CES per day and touchpoint';
