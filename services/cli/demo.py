@@ -47,6 +47,8 @@ PROBE_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.02
 LAG_EVERY_S: Final = 1.0
 SHOWN: Final = 10
+LIKELY: Final = 0.5
+"""Who is likelier not to come back than to come is shown, the most valuable first."""
 KEPT_SETTINGS: Final = (
     "TOUCHSTONE_JAVA_HOME",
     "TOUCHSTONE_CACHE_DIR",
@@ -259,7 +261,7 @@ def _print_at_risk(scores: Sequence[dict[str, Any]]) -> None:
             f"{row['value_at_risk']:.2f}",
             visible("; ".join(reason for reason, log_odds in row["reasons"] if log_odds > 0), 100),
         ]
-        for row in [row for row in scores if row["risk_band"] != "low"][:SHOWN]
+        for row in [row for row in scores if row["risk"] >= LIKELY][:SHOWN]
     ]
     print_table(["customer", "risk", "band", "score", "EUR at risk", "because"], rows)
     print("bands: " + ", ".join(f"{count:,} {band}" for band, count in bands.items()))
