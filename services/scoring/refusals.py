@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from schemas.rejected import STAGE_INGEST, payload_of
+
+_LAST_US: Final = 4_102_444_800_000_000
+"""2100-01-01. Topics take any timestamp; a time that no table can hold must not stop the one who writes it down."""
+
+
+def plausible_us(us: int) -> int:
+    """A time that came with a record nobody vouches for, brought between 1970 and 2100."""
+    return min(max(us, 0), _LAST_US)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ def refusal(partition: int, offset: int, timestamp_ms: int, value: bytes) -> Ref
         return Refusal(
             partition,
             offset,
-            int(record["received_at"]),
+            plausible_us(int(record["received_at"])),
             str(record["reason"]),
             str(record["field"]),
             str(record["detail"]),
@@ -45,6 +53,6 @@ def refusal(partition: int, offset: int, timestamp_ms: int, value: bytes) -> Ref
             str(record["customer_id"] or ""),
             payload_of(record),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         detail = f"record of topic rejected cannot be read: {error}"
-        return Refusal(partition, offset, timestamp_ms * 1000, "undecodable", "", detail, "", "", value)
+        return Refusal(partition, offset, plausible_us(timestamp_ms * 1000), "undecodable", "", detail, "", "", value)

@@ -103,8 +103,9 @@ class Shell:
 
     @property
     def behind(self) -> bool:
-        """There is a backlog: the last write was a large one."""
-        return self._last_records > self._limits.behind_records
+        """There is a backlog: the last write was a large one, and more is on its way."""
+        unwritten = self._writing is not None or self._work.effects.records > 0
+        return unwritten and self._last_records > self._limits.behind_records
 
     def idle_s(self) -> float:
         """Seconds since records were last folded or an effect was last written."""

@@ -41,6 +41,13 @@ def test_each_record_ends_in_exactly_one_place(tables: FakeTables) -> None:
     assert effects.records == 6
 
 
+def test_a_record_may_carry_any_timestamp(tables: FakeTables) -> None:
+    """Topics take any; neither table nor topic could hold these, and the record would stop every worker."""
+    stamps = [1 << 62, -1, 1_760_000_000_000]
+    effects = make_core(tables).take(0, np.arange(3), [b"junk"] * 3, stamps, ())
+    assert [record.rejected_at_us for record in effects.rejected] == [4_102_444_800_000_000, 0, 1_760_000_000_000_000]
+
+
 def test_redelivered_offsets_change_nothing(tables: FakeTables) -> None:
     core = make_core(tables)
     values: list[bytes | None] = [event("a", "ada"), event("b", "ada", after_s=5)]

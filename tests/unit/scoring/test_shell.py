@@ -126,7 +126,7 @@ async def test_reading_that_works_does_not_hide_that_writing_waits(tables: FakeT
         if down:
             raise TablesDownError
 
-    tables.write_events = write_events  # type: ignore[method-assign]
+    tables.write_events = write_events  # type: ignore[assignment]
     async with running(shell) as task:
         await until(lambda: shell.waiting_for_tables, task)
         await shell.handle([batch([event("b", "ada", after_s=2)], 1, acknowledged)])
@@ -134,6 +134,22 @@ async def test_reading_that_works_does_not_hide_that_writing_waits(tables: FakeT
         down = False
         await until(lambda: acknowledged == [0, 1], task)
     assert not shell.waiting_for_tables
+
+
+async def test_silence_after_a_large_write_is_no_backlog(tables: FakeTables, topics: FakeTopics) -> None:
+    """Reviews wait for the end of a backlog; an import must not silence them for ever."""
+    acknowledged: list[int] = []
+    limits = ShellLimits(max_unwritten_records=1000, min_write_interval_s=0.0, behind_records=10, retry_s=0.0)
+    shell = Shell(make_core(tables), tables, topics, limits, TablesDownError)
+    behind: list[bool] = []
+    async with running(shell) as task:
+        await shell.handle([batch([event(str(i), "ada", after_s=i) for i in range(20)], 0, acknowledged)])
+        await until(lambda: bool(acknowledged), task)
+        behind.append(shell.behind)
+        await shell.handle([batch([event("last", "ada", after_s=30)], 20, acknowledged)])
+        behind.append(shell.behind)
+        await until(lambda: len(acknowledged) == 2, task)
+    assert [*behind, shell.behind] == [False, True, False]
 
 
 async def test_an_unknown_error_stops_the_writing_without_acknowledgement(
