@@ -31,7 +31,7 @@ test: check ## all checks, then all tests, fast ones first
 	$(BIN)/python -m pytest $(TESTS) --cov --cov-report=term:skip-covered
 
 demo: $(STAMP) ## the main job on this machine, start to end
-	$(BIN)/python -m services.cli.main demo
+	$(BIN)/python -m services.cli.demo
 
 up: $(STAMP) ## start the single-machine stack
 	$(BIN)/touchstone up
