@@ -22,7 +22,7 @@ from services.scoring.readings import ReadingTable
 from services.scoring.refusals import plausible_us
 from services.scoring.repeats import NEEDED, NONE, Repeats, find_repeats
 from services.scoring.state import Ints, Rows
-from services.scoring.step import Scorer, step
+from services.scoring.step import LIVE_WITHIN_US, Scorer, step
 
 PAYLOAD_KEPT_BYTES = 65_536
 
@@ -49,6 +49,8 @@ class Effects:
     slots: list[Rows] = field(default_factory=list)
     """Slots whose states changed."""
     records: int = 0
+    history: int = 0
+    """Events among them that had happened long before they were received."""
 
     def add(self, other: Effects) -> None:
         """Take over what ``other`` asks for."""
@@ -58,6 +60,7 @@ class Effects:
         self.signals += other.signals
         self.slots += other.slots
         self.records += other.records
+        self.history += other.history
 
     def dirty(self) -> Rows:
         """Distinct changed slots."""
@@ -153,6 +156,7 @@ class Core:
                 events.readings.weight.astype(np.float32),
             )
         )
+        effects.history += int(np.count_nonzero(events.received_us - events.occurred_us > LIVE_WITHIN_US))
         order = np.argsort(slots, kind="stable")
         slots, events = slots[order], events.select(order)
         remember(states, slots, keys[order])

@@ -82,7 +82,7 @@ def main() -> int:
         tables.crossings,
         KafkaTopics(Publisher(settings.kafka_bootstrap)).publish_reviews,
         lambda: shell.partitions,
-        lambda: shell.behind,
+        lambda: shell.behind or shell.importing,
         now_us,
         settings.review_interval_s,
         TRANSIENT,

@@ -31,6 +31,9 @@ from services.scoring.state import Rows
 
 _log: Final = logging.getLogger(__name__)
 
+HISTORY_SETTLES_S: Final = 10.0
+"""After the last set that was mostly history, reviews wait this long: a band entered on half a history stays a day."""
+
 
 class Effect(StrEnum):
     """The effects in their order; `Shell` reports each one when it is done."""
@@ -91,6 +94,7 @@ class Shell:
         self._hurry = asyncio.Event()
         self._written = asyncio.Event()
         self._last_records = 0
+        self._last_history_s = -HISTORY_SETTLES_S
         self._last_step_s = time.monotonic()
         self._epoch = 0
         self._reading_waits = self._writing_waits = False
@@ -106,6 +110,11 @@ class Shell:
         """There is a backlog: the last write was a large one, and more is on its way."""
         unwritten = self._writing is not None or self._work.effects.records > 0
         return unwritten and self._last_records > self._limits.behind_records
+
+    @property
+    def importing(self) -> bool:
+        """Mostly history comes in, or did until a moment ago: what is known of customers is half a story."""
+        return time.monotonic() - self._last_history_s < HISTORY_SETTLES_S
 
     def idle_s(self) -> float:
         """Seconds since records were last folded or an effect was last written."""
@@ -184,6 +193,8 @@ class Shell:
                 batch.acknowledge()
             self._observe(Effect.ACKNOWLEDGED, work.effects)
             self._last_records = work.effects.records
+            if 2 * work.effects.history > work.effects.records:
+                self._last_history_s = time.monotonic()
             self._written.set()
 
     async def _pace(self, started: float) -> None:

@@ -230,3 +230,16 @@ async def test_more_customers_than_memory_wait_for_the_writer(tables: FakeTables
             await shell.handle([batch(values, i * 3, acknowledged)])
         await until(lambda: len(acknowledged) == 20, task)
     assert len(tables.states) == 60
+
+
+async def test_history_is_told_from_live_events(tables: FakeTables, topics: FakeTopics) -> None:
+    acknowledged: list[int] = []
+    shell = make_shell(tables, topics)
+    async with running(shell) as task:
+        await shell.handle([batch(angry(3), 0, acknowledged)])
+        await until(lambda: len(acknowledged) == 1, task)
+        assert not shell.importing
+        old: list[bytes | None] = [event(f"h{i}", "bob", received_after_s=86_400.0) for i in range(3)]
+        await shell.handle([batch(old, 3, acknowledged)])
+        await until(lambda: len(acknowledged) == 2, task)
+        assert shell.importing
