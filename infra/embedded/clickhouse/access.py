@@ -28,6 +28,7 @@ from infra.embedded.clickhouse.errors import (
     AccessError,
     ClickHouseError,
 )
+from infra.embedded.clickhouse.limits import UNHEARD_SETTINGS
 
 _ROOTS: Final = frozenset(
     {
@@ -55,11 +56,25 @@ _FORBIDDEN_FUNCTIONS: Final = re.compile(
 )
 _LOCKED_SETTINGS: Final = frozenset(
     {
-        "readonly", "log_comment", "allow_ddl", "timeout_overflow_mode", "result_overflow_mode", "profile",
+        "readonly", "log_comment", "allow_ddl", "timeout_overflow_mode", "result_overflow_mode",
         "allow_introspection_functions", "max_concurrent_queries_for_user", "os_threads_nice_value_query",
         "timeout_before_checking_execution_speed", "max_temporary_data_on_disk_size_for_query",
+        "format_display_secrets_in_show_and_select", "dialect",
     }
 )  # fmt: skip
+# Text in a setting may be SQL (`select`, `filter`), a path (`format_template_row`, `output_format_schema`) or an
+# address: of these kinds only names that are known to be harmless may be set.
+_TEXT_TYPES: Final = frozenset({"String", "Map", "URI", "SQLSecurityType"})
+_HARMLESS_TEXTS: Final = frozenset(
+    {
+        "bool_false_representation", "bool_true_representation", "count_distinct_implementation",
+        "force_data_skipping_indices", "format_csv_null_representation", "format_tsv_null_representation",
+        "ignore_data_skipping_indices", "output_format_pretty_grid_charset", "output_format_sql_insert_table_name",
+        "preferred_optimize_projection_name", "query_cache_tag", "workload",
+    }
+)  # fmt: skip
+# Dashboards filter by it: conditions on columns pass, anything that could reach further does not.
+_FILTERS: Final = "additional_table_filters"
 _TREE_LINE: Final = re.compile(r"^(?P<indent> *)(?P<node>\w+)(?: (?P<rest>.*?))?(?: \(children \d+\))?$")
 _CACHED_CHARS: Final = 1 << 16
 
@@ -106,6 +121,12 @@ class ReadGate:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._session = engine.session(reader=True)
+        uncapped = {"async_insert", "max_threads"}
+        self._caps = {
+            name: value
+            for name, value in engine.limits.settings().items()
+            if value.isdecimal() and name not in uncapped | _LOCKED_SETTINGS
+        }
         self._lock = threading.Lock()
         self._passed: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], str] = OrderedDict()
 
@@ -180,10 +201,14 @@ class ReadGate:
 
     def check_setting(self, name: str, value: str) -> None:
         """Raise AccessError 452 when a reader may not give a setting this value."""
-        limit = self._engine.limits.settings().get(name)
-        if name in _LOCKED_SETTINGS:
+        if name == _FILTERS:
+            self._check_filters(value)
+            return
+        kind = self._engine.setting_types.get(name)
+        if name in _LOCKED_SETTINGS or name == "profile" or (kind in _TEXT_TYPES and name not in _HARMLESS_TEXTS):
             raise AccessError(SETTING_CONSTRAINT_VIOLATION, f"Setting {name} should not be changed by readers")
-        if limit is None or not limit.isdecimal() or name in {"async_insert", "max_threads"}:
+        limit = self._caps.get(name)
+        if limit is None:
             return
         number = value.strip("' ")
         if not re.fullmatch(r"\d+(\.\d*)?", number) or not 0 < float(number) <= int(limit):
@@ -191,16 +216,29 @@ class ReadGate:
                 SETTING_CONSTRAINT_VIOLATION, f"Setting {name} should be at least 1 and at most {limit} for readers"
             )
 
-    def settings(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What of a driver's settings applies to a reader: locked ones are left out, caps stay caps.
+    def _check_filters(self, value: str) -> None:
+        text = value.replace("\\\\", "\\").replace("\\'", "'")
+        words = re.findall(r"[A-Za-z_]\w*", text)
+        if re.search(r"[\\`\"$]", text) or any(
+            word.upper() in {"SELECT", "WITH", "FROM"} or _FORBIDDEN_FUNCTIONS.fullmatch(word) for word in words
+        ):
+            raise AccessError(
+                SETTING_CONSTRAINT_VIOLATION,
+                f"Setting {_FILTERS} may hold plain conditions on columns only for readers",
+            )
 
-        Drivers send such settings unasked, so they must not fail a query.
+    def settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """What of a driver's settings applies to a reader. Raises AccessError 452.
+
+        Drivers send some settings unasked (limits, readonly), so what may not be changed of those is left out.
         """
         kept: dict[str, str] = {}
         for name, value in given.items():
             try:
                 self.check_setting(name, value)
             except ClickHouseError:
+                if name not in _LOCKED_SETTINGS and name not in self._caps and name not in UNHEARD_SETTINGS:
+                    raise
                 continue
             kept[name] = value
         return kept

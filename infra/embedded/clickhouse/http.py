@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
-import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
 
 from infra.embedded.clickhouse import bodies, request, sql
 from infra.embedded.clickhouse.access import Login, ReadGate, Users
-from infra.embedded.clickhouse.blocks import for_revision
-from infra.embedded.clickhouse.engine import Engine, Insertion, Session, Stats
+from infra.embedded.clickhouse.binding import Stats
+from infra.embedded.clickhouse.engine import Engine
 from infra.embedded.clickhouse.errors import (
     AUTHENTICATION_FAILED,
-    READONLY,
     SERVER_ERROR,
-    SESSION_IS_LOCKED,
-    SESSION_NOT_FOUND,
     SYNTAX_ERROR,
-    AccessError,
     ClickHouseError,
     http_status,
 )
+from infra.embedded.clickhouse.http_query import QueryRun, get_reads_only
+from infra.embedded.clickhouse.http_sessions import Sessions
+from infra.embedded.clickhouse.insertion import Insertion
 
 log = logging.getLogger(__name__)
 
@@ -36,80 +33,15 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 APPEND_BYTES: Final = 1 << 20
-# A result this small goes out as one message, with an error status if it fails on the way.
-RESPONSE_BUFFER_BYTES: Final = 1 << 20
 MAX_OWNER_QUERY_BYTES: Final = 256 << 20
 MAX_READER_QUERY_BYTES: Final = 4 << 20
 # The head of an INSERT must end within this.
 MAX_INSERT_HEAD_BYTES: Final = 1 << 20
 RECEIVE_TIMEOUT_S: Final = 300.0
-MAX_SESSIONS: Final = 1000
 
 
 class ClientGoneError(Exception):
     """The client closed its connection before its request was complete."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    session: Session
-    lock: threading.Lock
-    expires_s: float
-    timeout_s: float
-
-
-class Sessions:
-    """Sessions that clients name by `session_id`; each ends when unused for its timeout."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._kept: dict[tuple[str, str], _Kept] = {}
-        self._lock = threading.Lock()
-
-    def take(self, login: Login, asked: request.Request) -> tuple[Session, Callable[[], None]]:
-        """The session for a request, and what gives it back. Raises ClickHouseError 372, 373."""
-        name = asked.parameters.get("session_id", "")
-        if not name:
-            session = self._engine.session(login.reader, asked.database)
-            return session, session.close
-        kept = self._named((login.user, name), login, asked)
-        if not kept.lock.acquire(blocking=False):
-            raise ClickHouseError(SESSION_IS_LOCKED, f"Session {name[:64]} is locked by a concurrent client")
-
-        def give_back() -> None:
-            kept.expires_s = time.monotonic() + kept.timeout_s
-            kept.lock.release()
-
-        try:
-            if asked.database:
-                kept.session.use(asked.database)
-        except ClickHouseError:
-            give_back()
-            raise
-        return kept.session, give_back
-
-    def _named(self, key: tuple[str, str], login: Login, asked: request.Request) -> _Kept:
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is None:
-                if asked.flag("session_check"):
-                    raise ClickHouseError(SESSION_NOT_FOUND, f"Session {key[1][:64]} not found")
-                if len(self._kept) >= MAX_SESSIONS:
-                    raise ClickHouseError(SESSION_IS_LOCKED, "Too many sessions are open")
-                kept = _Kept(self._engine.session(login.reader), threading.Lock(), 0.0, 0.0)
-                self._kept[key] = kept
-            kept.timeout_s = asked.session_timeout_s
-            kept.expires_s = time.monotonic() + kept.timeout_s
-            return kept
-
-    def expire(self, everything: bool = False) -> None:
-        """Close sessions whose time is over (or all that are free)."""
-        now_s = time.monotonic()
-        with self._lock:
-            for key, kept in [*self._kept.items()]:
-                if (everything or kept.expires_s < now_s) and kept.lock.acquire(blocking=False):
-                    kept.session.close()
-                    del self._kept[key]
 
 
 class HttpServer:
@@ -293,7 +225,7 @@ class _Exchange:
     ) -> None:
         head, _ = found
         if self._method != "POST":
-            raise _get_reads_only()
+            raise get_reads_only()
         in_thread = self._server.in_thread
         head = replace(head, target=_as_text(head.target), settings=_as_text(head.settings))
         session, give_back = await in_thread(self._sessions.take, login, asked)
@@ -336,59 +268,30 @@ class _Exchange:
 
     async def _query(self, asked: request.Request, login: Login, statement: str) -> None:
         in_thread = self._server.in_thread
-        session, give_back = await in_thread(self._sessions.take, login, asked)
-        chunks: Generator[bytes, None, None] | None = None
-        gone = asyncio.ensure_future(self._until_gone(session))
+        accept = self._headers.get("accept-encoding", "")
+        run = QueryRun(self._engine, self._gate, self._sessions, asked, login, statement, accept, self._stats)
+        gone = asyncio.ensure_future(self._until_gone(run))
         try:
-            chunks, format_ = await in_thread(self._begin, asked, login, session, statement)
-            packer, encoding = bodies.encoder(
-                self._headers.get("accept-encoding", ""), asked.flag("enable_http_compression"), asked.flag("compress")
-            )
-            self._reply["X-ClickHouse-Format"] = format_
-            self._reply["Content-Type"] = request.CONTENT_TYPES.get(format_.lower(), "text/plain; charset=UTF-8")
-            if format_.lower() in {"tsv", "tabseparatedwithnames", "tabseparatedwithnamesandtypes"}:
-                self._reply["Content-Type"] = request.CONTENT_TYPES["tabseparated"]
-            if encoding:
-                self._reply["Content-Encoding"] = encoding
-            limit = None if asked.flag("wait_end_of_query") else RESPONSE_BUFFER_BYTES
-            revision = asked.client_revision if format_.lower() == "native" else 0
-            done = False
+            body, done = await in_thread(run.begin)
+            self._reply.update(run.headers)
             while not done:
-                body, done = await in_thread(_gather, chunks, packer, revision, limit)
-                if not done:
-                    await self._stream(body, more=True)
+                await self._stream(body, more=True)
+                body, done = await in_thread(run.more)
         finally:
             gone.cancel()
-            if chunks is not None:
-                await in_thread(chunks.close)
-            # Before the last byte goes out: with it, the client may use its session again.
-            await in_thread(give_back)
+            if not run.closed:
+                await in_thread(run.close)
         if self._started:
             await self._stream(body, more=False)
         else:
             await _answer(self._send, 200, body, {**self._reply, **self._summary()}, self._method == "HEAD")
 
-    def _begin(
-        self, asked: request.Request, login: Login, session: Session, statement: str
-    ) -> tuple[Generator[bytes, None, None], str]:
-        settings: Mapping[str, str] = asked.settings
-        if login.reader:
-            statement = self._gate.check(statement, asked.query_parameters)
-            settings = self._gate.settings(settings)
-        elif self._method != "POST" and self._engine.classify(statement)[0] == "MUTATING":
-            raise _get_reads_only()
-        if sql.without_outfile(statement) != statement:
-            raise AccessError(READONLY, "INTO OUTFILE is not served over HTTP: redirect the response instead")
-        format_, _ = sql.output_format(statement)
-        format_ = format_ or asked.format
-        return session.stream(statement, settings, asked.query_parameters, format_, self._stats), format_
-
-    async def _until_gone(self, session: Session) -> None:
+    async def _until_gone(self, run: QueryRun) -> None:
         """Stop the query of a client that closes its connection."""
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                await self._server.in_thread(session.cancel)
+                await self._server.in_thread(run.cancel)
                 return
 
     async def _stream(self, body: bytes, more: bool) -> None:
@@ -404,14 +307,6 @@ class _Exchange:
         numbers = {name: str(value) for name, value in asdict(self._stats).items()}
         numbers["total_rows_to_read"] = numbers["read_rows"]
         return {"X-ClickHouse-Summary": json.dumps(numbers, separators=(",", ":"))}
-
-
-def _get_reads_only() -> AccessError:
-    return AccessError(
-        READONLY,
-        "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly."
-        " You should use method POST for modifying queries",
-    )
 
 
 def _as_text(latin: str) -> str:
@@ -434,17 +329,3 @@ def _append(insertion: Insertion, unpack: bodies.Decoder, pieces: list[bytes], p
             parts, size = [], 0
     if parts:
         insertion.append(b"".join(parts))
-
-
-def _gather(chunks: Iterator[bytes], packer: bodies.Encoder, revision: int, limit: int | None) -> tuple[bytes, bool]:
-    """Collect output until `limit` bytes (None: all of it); returns it packed, and whether that was the end."""
-    parts: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        packed = packer.pack(for_revision(chunk, revision) if revision else chunk)
-        parts.append(packed)
-        size += len(packed)
-        if limit is not None and size >= limit:
-            return b"".join(parts), False
-    parts.append(packer.finish())
-    return b"".join(parts), True

@@ -22,7 +22,7 @@ from infra.embedded.clickhouse.access import ReadGate, Users
 from infra.embedded.clickhouse.engine import Engine
 from infra.embedded.clickhouse.errors import ClickHouseError
 from infra.embedded.clickhouse.http import HttpServer
-from infra.embedded.clickhouse.native import NativeServer
+from infra.embedded.clickhouse.listener import NativeServer
 from infra.embedded.clickhouse.settings import ClickHouseServerSettings
 
 log = logging.getLogger("infra.embedded.clickhouse")

@@ -7,77 +7,34 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from clickhouse_driver.settings.available import settings as old_settings
-from clickhouse_driver.settings.types import SettingChar, SettingFloat, SettingString
-
-from infra.embedded.clickhouse import compression, sql
+from infra.embedded.clickhouse import compression, packets, sql
 from infra.embedded.clickhouse.access import Login, ReadGate, Users
+from infra.embedded.clickhouse.binding import Stats
 from infra.embedded.clickhouse.blocks import BLOCK_INFO, header_block, skip_block, skip_block_info, split_blocks
-from infra.embedded.clickhouse.engine import Engine, Insertion, Session, Stats
+from infra.embedded.clickhouse.engine import Engine
 from infra.embedded.clickhouse.errors import (
     NOT_IMPLEMENTED,
     QUERY_WAS_CANCELLED,
     UNEXPECTED_PACKET_FROM_CLIENT,
-    UNKNOWN_SETTING,
     ClickHouseError,
     ProtocolError,
 )
+from infra.embedded.clickhouse.feed import Bounded, Feed
+from infra.embedded.clickhouse.insertion import Insertion
+from infra.embedded.clickhouse.session import Session
 from infra.embedded.clickhouse.watch import Watch
 from infra.embedded.clickhouse.wire import ByteReader, string, varint
 
 log = logging.getLogger(__name__)
 
-# Below 54454 columns carry no serialisation byte, so blocks pass between client and engine as they are.
-REVISION: Final = 54453
-REVISION_BLOCK_INFO: Final = 51903
-REVISION_CLIENT_INFO: Final = 54032
-REVISION_TIMEZONE: Final = 54058
-REVISION_QUOTA_KEY: Final = 54060
-REVISION_DISPLAY_NAME: Final = 54372
-REVISION_VERSION_PATCH: Final = 54401
-REVISION_WRITE_INFO: Final = 54420
-REVISION_SETTINGS_AS_STRINGS: Final = 54429
-REVISION_INTERSERVER_SECRET: Final = 54441
-REVISION_OPENTELEMETRY: Final = 54442
-REVISION_FORWARDED_FOR: Final = 54443
-REVISION_REFERER: Final = 54447
-REVISION_DISTRIBUTED_DEPTH: Final = 54448
-REVISION_QUERY_START_TIME: Final = 54449
-REVISION_PARALLEL_REPLICAS: Final = 54453
-
-HELLO, QUERY, DATA, CANCEL, PING, TABLES_STATUS = range(6)
-SCALAR: Final = 7
-S_HELLO, S_DATA, S_EXCEPTION, S_PROGRESS, S_PONG, S_END, S_PROFILE = range(7)
-S_TABLES_STATUS: Final = 9
-INTERFACE_TCP: Final = 1
-INTERFACE_HTTP: Final = 2
-STAGE_COMPLETE: Final = 2
-
-MAX_LOGIN_BYTES: Final = 4096
-MAX_QUERY_BYTES: Final = 256 << 20
-MAX_READER_QUERY_BYTES: Final = 4 << 20
-# What a query may bring along as temporary tables; they are held in memory.
-MAX_EXTERNAL_BYTES: Final = 64 << 20
-MAX_SETTINGS: Final = 4096
-RECEIVE_BYTES: Final = 1 << 20
 LOGIN_TIMEOUT_S: Final = 10.0
 # A client that stops in the middle of a packet is gone; between packets it may rest.
 PACKET_TIMEOUT_S: Final = 300.0
 IDLE_TIMEOUT_S: Final = 3600.0
 APPEND_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query packet."""
-
-    text: str
-    settings: dict[str, str]
-    compressed: bool
 
 
 class NativeConnection:
@@ -93,7 +50,7 @@ class NativeConnection:
         self._session: Session | None = None
         self._login: Login | None = None
         self._send_lock = threading.Lock()
-        self._in = ByteReader(lambda: peer.recv(RECEIVE_BYTES))
+        self._in = ByteReader(lambda: peer.recv(packets.RECEIVE_BYTES))
 
     def serve(self) -> None:
         """Serve until the client leaves or breaks the protocol; never raises."""
@@ -122,14 +79,14 @@ class NativeConnection:
 
     def _hello(self) -> bool:
         reader = self._in
-        if reader.varint() != HELLO:
+        if reader.varint() != packets.HELLO:
             raise ProtocolError("the first packet is no hello")
-        reader.text(MAX_LOGIN_BYTES)
+        reader.text(packets.MAX_LOGIN_BYTES)
         reader.varint()
         reader.varint()
-        self._revision = min(reader.varint(), REVISION)
-        database, user, password = (reader.text(MAX_LOGIN_BYTES) for _ in range(3))
-        if self._revision < REVISION_CLIENT_INFO:
+        self._revision = min(reader.varint(), packets.REVISION)
+        database, user, password = (reader.text(packets.MAX_LOGIN_BYTES) for _ in range(3))
+        if self._revision < packets.REVISION_CLIENT_INFO:
             raise ProtocolError("the client is too old")
         try:
             self._login = self._users.login(user, password)
@@ -142,12 +99,12 @@ class NativeConnection:
 
     def _server_hello(self) -> bytes:
         major, minor, patch = (int(part) for part in self._engine.version.split(".")[:3])
-        out = [varint(S_HELLO), string("ClickHouse"), varint(major), varint(minor), varint(REVISION)]
-        if self._revision >= REVISION_TIMEZONE:
+        out = [varint(packets.S_HELLO), string("ClickHouse"), varint(major), varint(minor), varint(packets.REVISION)]
+        if self._revision >= packets.REVISION_TIMEZONE:
             out.append(string(self._engine.timezone))
-        if self._revision >= REVISION_DISPLAY_NAME:
+        if self._revision >= packets.REVISION_DISPLAY_NAME:
             out.append(string(self._engine.host_name))
-        if self._revision >= REVISION_VERSION_PATCH:
+        if self._revision >= packets.REVISION_VERSION_PATCH:
             out.append(varint(patch))
         return b"".join(out)
 
@@ -158,13 +115,13 @@ class NativeConnection:
                 return
             packet = self._in.varint()
             self._peer.settimeout(PACKET_TIMEOUT_S)
-            if packet == PING:
-                self._send(varint(S_PONG))
-            elif packet == QUERY:
+            if packet == packets.PING:
+                self._send(varint(packets.S_PONG))
+            elif packet == packets.QUERY:
                 self._query()
-            elif packet == CANCEL:
+            elif packet == packets.CANCEL:
                 continue  # came after the end of its query
-            elif packet == TABLES_STATUS:
+            elif packet == packets.TABLES_STATUS:
                 self._send(self._tables_status())
             else:
                 raise ProtocolError(f"unexpected packet {packet}")
@@ -172,10 +129,13 @@ class NativeConnection:
     def _tables_status(self) -> bytes:
         """Answer to a server that asks through `remote` how late our replicas are: no table is replicated."""
         count = self._in.varint()
-        if count > MAX_SETTINGS:
+        if count > packets.MAX_SETTINGS:
             raise ProtocolError("a request for too many tables")
-        names = [string(self._in.blob(MAX_LOGIN_BYTES)) + string(self._in.blob(MAX_LOGIN_BYTES)) for _ in range(count)]
-        return varint(S_TABLES_STATUS) + varint(count) + b"".join(name + b"\x00" for name in names)
+        names = [
+            string(self._in.blob(packets.MAX_LOGIN_BYTES)) + string(self._in.blob(packets.MAX_LOGIN_BYTES))
+            for _ in range(count)
+        ]
+        return varint(packets.S_TABLES_STATUS) + varint(count) + b"".join(name + b"\x00" for name in names)
 
     # -- a query and its answer ---------------------------------------------------------------------------------
 
@@ -199,91 +159,31 @@ class NativeConnection:
             else:
                 self._select(session, statement, query, settings, stats)
             # Old clients take nothing but the end after an insert.
-            wanted = not isinstance(head, sql.Insert) or self._revision >= REVISION_WRITE_INFO
-            self._send(self._progress(stats) if wanted else b"", varint(S_END))
+            wanted = not isinstance(head, sql.Insert) or self._revision >= packets.REVISION_WRITE_INFO
+            self._send(self._progress(stats) if wanted else b"", varint(packets.S_END))
         except ClickHouseError as error:
             self._send(self._exception(error))
         finally:
             for name in tables:
                 session.run(f"DROP TEMPORARY TABLE IF EXISTS {sql.quote_name(name)}")
 
-    def _read_query(self) -> tuple[Query, ClickHouseError | None]:
+    def _read_query(self) -> tuple[packets.Query, ClickHouseError | None]:
         reader = self._in
-        reader.text(MAX_LOGIN_BYTES)
-        self._skip_client_info()
-        settings, problem = self._read_settings()
-        if self._revision >= REVISION_INTERSERVER_SECRET:
-            reader.blob(MAX_LOGIN_BYTES)
+        reader.text(packets.MAX_LOGIN_BYTES)
+        packets.skip_client_info(reader, self._revision)
+        settings, problem = packets.read_settings(reader, self._revision, self._engine.setting_types)
+        if self._revision >= packets.REVISION_INTERSERVER_SECRET:
+            reader.blob(packets.MAX_LOGIN_BYTES)
         stage = reader.varint()
         compressed = reader.varint() == 1
         assert self._session is not None
-        limit = MAX_READER_QUERY_BYTES if self._session.reader else MAX_QUERY_BYTES
+        limit = packets.MAX_READER_QUERY_BYTES if self._session.reader else packets.MAX_QUERY_BYTES
         text = reader.blob(limit).decode("utf-8", "surrogateescape")
-        if stage != STAGE_COMPLETE:
+        if stage != packets.STAGE_COMPLETE:
             problem = ClickHouseError(NOT_IMPLEMENTED, "Only whole queries are served, no intermediate stages")
-        return Query(text, settings, compressed), problem
+        return packets.Query(text, settings, compressed), problem
 
-    def _skip_client_info(self) -> None:
-        reader, revision = self._in, self._revision
-        if reader.u8() == 0:
-            return
-        for _ in range(3):
-            reader.blob(MAX_LOGIN_BYTES)
-        if revision >= REVISION_QUERY_START_TIME:
-            reader.exactly(8)
-        interface = reader.u8()
-        if interface == INTERFACE_TCP:
-            for _ in range(3):
-                reader.blob(MAX_LOGIN_BYTES)
-            for _ in range(3):
-                reader.varint()
-        elif interface == INTERFACE_HTTP:  # a server passes on what an HTTP client of its own asked
-            reader.u8()
-            for since in (0, REVISION_FORWARDED_FOR, REVISION_REFERER):
-                if revision >= since:
-                    reader.blob(MAX_LOGIN_BYTES)
-        if revision >= REVISION_QUOTA_KEY:
-            reader.blob(MAX_LOGIN_BYTES)
-        if revision >= REVISION_DISTRIBUTED_DEPTH:
-            reader.varint()
-        if revision >= REVISION_VERSION_PATCH and interface == INTERFACE_TCP:
-            reader.varint()
-        if revision >= REVISION_OPENTELEMETRY and reader.u8():
-            reader.exactly(24)
-            reader.blob(MAX_LOGIN_BYTES)
-            reader.u8()
-        if revision >= REVISION_PARALLEL_REPLICAS:
-            for _ in range(3):
-                reader.varint()
-
-    def _read_settings(self) -> tuple[dict[str, str], ClickHouseError | None]:
-        reader, found, problem = self._in, dict[str, str](), None
-        for _ in range(MAX_SETTINGS):
-            name = reader.text(MAX_LOGIN_BYTES)
-            if not name:
-                return found, problem
-            important = True
-            if self._revision >= REVISION_SETTINGS_AS_STRINGS:
-                important = bool(reader.u8() & 1)
-                value = reader.text(1 << 20)
-            else:
-                value = self._old_setting(name)
-            if name in self._engine.setting_names:
-                found[name] = value
-            elif important:
-                problem = ClickHouseError(UNKNOWN_SETTING, f"Unknown setting '{name}'")
-        raise ProtocolError("a query with too many settings")
-
-    def _old_setting(self, name: str) -> str:
-        """A setting in the typed form of old clients; its type must be known to find its end."""
-        kind = old_settings.get(name)
-        if kind is None:
-            raise ProtocolError("a setting of unknown type")
-        if isinstance(kind, SettingString | SettingFloat | SettingChar):
-            return self._in.text(1 << 20)
-        return str(self._in.varint())
-
-    def _admitted(self, query: Query) -> str:
+    def _admitted(self, query: packets.Query) -> str:
         """The statement to run, in the form for the engine; output files and formats are the client's business."""
         assert self._session is not None
         text = sql.without_outfile(query.text)
@@ -295,30 +195,30 @@ class NativeConnection:
         """A reader of the blocks to come; frames of one packet are read through a reader of their own."""
         return ByteReader(compression.frames_of(self._in)) if compressed else self._in
 
-    def _external_tables(self, query: Query, session: Session, tables: list[str], refuse: bool) -> None:
+    def _external_tables(self, query: packets.Query, session: Session, tables: list[str], refuse: bool) -> None:
         """Take the data packets that follow every query: temporary tables, ended by an empty block."""
         size = 0
         while True:
             packet = self._in.varint()
-            if packet not in {DATA, SCALAR}:
+            if packet not in {packets.DATA, packets.SCALAR}:
                 raise ProtocolError(f"a query is followed by packet {packet} instead of its data")
-            name = self._in.text(MAX_LOGIN_BYTES)
+            name = self._in.text(packets.MAX_LOGIN_BYTES)
             plain = self._plain(query.compressed)
-            if self._revision >= REVISION_BLOCK_INFO:
+            if self._revision >= packets.REVISION_BLOCK_INFO:
                 skip_block_info(plain)
             pieces: list[bytes] = []
-            plain.tee(_Bounded(pieces, MAX_EXTERNAL_BYTES).take)
+            plain.tee(Bounded(pieces, packets.MAX_EXTERNAL_BYTES).take)
             shape = skip_block(plain)
             plain.untee()
             if plain is not self._in and plain.buffered():
                 raise ProtocolError("bytes after the end of a block")
-            if not shape.columns and packet == DATA:
+            if not shape.columns and packet == packets.DATA:
                 return
-            if refuse or packet == SCALAR:
+            if refuse or packet == packets.SCALAR:
                 continue
             size += sum(map(len, pieces))
-            if size > MAX_EXTERNAL_BYTES:
-                raise ProtocolError(f"external tables of more than {MAX_EXTERNAL_BYTES} bytes")
+            if size > packets.MAX_EXTERNAL_BYTES:
+                raise ProtocolError(f"external tables of more than {packets.MAX_EXTERNAL_BYTES} bytes")
             if name not in tables:
                 structure = ", ".join(
                     f"{sql.quote_name(column)} {self._engine.type_name(type_)}"
@@ -336,7 +236,7 @@ class NativeConnection:
         self,
         session: Session,
         statement: str,
-        query: Query,
+        query: packets.Query,
         settings: dict[str, str],
         stats: Stats,
     ) -> None:
@@ -361,7 +261,7 @@ class NativeConnection:
                 header = header_block(session.header_of(statement, settings))
                 self._send(*self._data(header, query.compressed))
         rows, size = varint(stats.result_rows), varint(stats.result_bytes)
-        self._send(varint(S_PROFILE), rows, varint(1), size, b"\x00\x00\x00")
+        self._send(varint(packets.S_PROFILE), rows, varint(1), size, b"\x00\x00\x00")
 
     def _header(self, session: Session, statement: str, settings: dict[str, str], block: bytes) -> bytes:
         """The block of names and types that clients expect before the first rows."""
@@ -388,7 +288,7 @@ class NativeConnection:
         session: Session,
         head: sql.Insert,
         statement: str,
-        query: Query,
+        query: packets.Query,
         settings: dict[str, str],
         stats: Stats,
     ) -> None:
@@ -407,10 +307,10 @@ class NativeConnection:
         stats.written_rows, stats.written_bytes = insertion.stats.written_rows, insertion.stats.written_bytes
 
     def _insert_blocks(
-        self, session: Session, head: sql.Insert, query: Query, settings: dict[str, str]
+        self, session: Session, head: sql.Insert, query: packets.Query, settings: dict[str, str]
     ) -> Insertion | None:
         """Pass the client's blocks to the engine until its empty block."""
-        feed = _Feed(session, replace(head, format="Native"), settings)
+        feed = Feed(session, replace(head, format="Native"), settings)
         try:
             while self._next_block(query, feed):
                 pass
@@ -420,18 +320,18 @@ class NativeConnection:
             raise
         return feed.finish()
 
-    def _next_block(self, query: Query, feed: _Feed) -> bool:
+    def _next_block(self, query: packets.Query, feed: Feed) -> bool:
         packet = self._in.varint()
-        if packet == CANCEL:
+        if packet == packets.CANCEL:
             feed.fail(ClickHouseError(QUERY_WAS_CANCELLED, "Query was cancelled"))
             return False
-        if packet == PING:
+        if packet == packets.PING:
             return True
-        if packet != DATA:
+        if packet != packets.DATA:
             raise ProtocolError(f"unexpected packet {packet} in an insert")
-        self._in.text(MAX_LOGIN_BYTES)
+        self._in.text(packets.MAX_LOGIN_BYTES)
         plain = self._plain(query.compressed)
-        if self._revision >= REVISION_BLOCK_INFO:
+        if self._revision >= packets.REVISION_BLOCK_INFO:
             skip_block_info(plain)
         feed.begin_block()
         plain.tee(feed.take)
@@ -445,155 +345,26 @@ class NativeConnection:
     # -- packets ------------------------------------------------------------------------------------------------
 
     def _data(self, block: bytes, compressed: bool) -> tuple[bytes, ...]:
-        info = BLOCK_INFO if self._revision >= REVISION_BLOCK_INFO else b""
-        head = varint(S_DATA) + b"\x00"
+        info = BLOCK_INFO if self._revision >= packets.REVISION_BLOCK_INFO else b""
+        head = varint(packets.S_DATA) + b"\x00"
         if compressed:
             return (head, compression.compress(info + block))
         return (head, info, block)
 
     def _progress(self, stats: Stats) -> bytes:
-        out = varint(S_PROGRESS) + varint(stats.read_rows) + varint(stats.read_bytes) + b"\x00"
-        if self._revision >= REVISION_WRITE_INFO:
+        out = varint(packets.S_PROGRESS) + varint(stats.read_rows) + varint(stats.read_bytes) + b"\x00"
+        if self._revision >= packets.REVISION_WRITE_INFO:
             out += varint(stats.written_rows) + varint(stats.written_bytes)
         return out
 
     def _exception(self, error: ClickHouseError) -> bytes:
         text = f"DB::Exception: {error.message}. ({error.name})"
         return b"".join(
-            (varint(S_EXCEPTION), struct.pack("<i", error.code), string("DB::Exception"), string(text), b"\x00\x00")
+            (
+                varint(packets.S_EXCEPTION),
+                struct.pack("<i", error.code),
+                string("DB::Exception"),
+                string(text),
+                b"\x00\x00",
+            )
         )
-
-
-class _Bounded:
-    """Collects pieces up to a number of bytes."""
-
-    def __init__(self, pieces: list[bytes], limit: int) -> None:
-        self._pieces = pieces
-        self._left = limit
-
-    def take(self, piece: bytes) -> None:
-        self._left -= len(piece)
-        if self._left < 0:
-            raise ProtocolError("an external table is too large")
-        self._pieces.append(piece)
-
-
-class _Feed:
-    """Collects the bytes of blocks and hands them to the engine in large pieces.
-
-    An error of the engine is kept until the client's last block, so that the protocol stays in step.
-    """
-
-    def __init__(self, session: Session, head: sql.Insert, settings: dict[str, str]) -> None:
-        self._session, self._head, self._settings = session, head, settings
-        self._insertion: Insertion | None = None
-        self._error: ClickHouseError | None = None
-        self._pieces: list[bytes] = []
-        self._bytes = 0
-        self._started = 0
-        self._block_bytes = 0
-
-    def begin_block(self) -> None:
-        self._started, self._block_bytes = len(self._pieces), 0
-
-    def take(self, piece: bytes) -> None:
-        if self._error is not None:
-            return
-        self._pieces.append(piece)
-        self._bytes += len(piece)
-        self._block_bytes += len(piece)
-        # The client's last, empty block must not reach the engine; it has two bytes.
-        if self._bytes >= APPEND_BYTES and self._block_bytes > 2:
-            self._flush()
-            self._started = 0
-
-    def end_block(self, keep: bool) -> None:
-        if not keep:
-            del self._pieces[self._started :]
-
-    def fail(self, error: ClickHouseError) -> None:
-        self._error = error
-
-    def _flush(self) -> None:
-        data, self._pieces, self._bytes = b"".join(self._pieces), [], 0
-        if not data or self._error is not None:
-            return
-        try:
-            if self._insertion is None:
-                self._insertion = self._session.insert(self._head, self._settings)
-            self._insertion.append(data)
-        except ClickHouseError as error:
-            self._error = error
-
-    def finish(self) -> Insertion | None:
-        self._flush()
-        if self._error is not None:
-            self.cancel()
-            raise self._error
-        if self._insertion is not None:
-            self._insertion.finish()
-        return self._insertion
-
-    def cancel(self) -> None:
-        if self._insertion is not None:
-            self._insertion.cancel()
-
-
-class NativeServer:
-    """Listens and gives every connection a thread."""
-
-    def __init__(
-        self, listening: socket.socket, engine: Engine, users: Users, gate: ReadGate, max_connections: int
-    ) -> None:
-        self._listening = listening
-        self._engine = engine
-        self._users = users
-        self._gate = gate
-        self._max_connections = max_connections
-        self._watch = Watch()
-        self._peers: dict[socket.socket, threading.Thread] = {}
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="clickhouse-native", daemon=True)
-
-    def start(self) -> None:
-        """Begin to accept connections."""
-        self._watch.start()
-        self._thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listening.accept()
-            except OSError:
-                return
-            with self._lock:
-                if len(self._peers) >= self._max_connections:
-                    log.warning("native connection refused: %s are open", len(self._peers))
-                    peer.close()
-                    continue
-                thread = threading.Thread(target=self._serve, args=(peer,), name="clickhouse-client", daemon=True)
-                self._peers[peer] = thread
-            thread.start()
-
-    def _serve(self, peer: socket.socket) -> None:
-        try:
-            NativeConnection(peer, self._engine, self._users, self._gate, self._watch).serve()
-        finally:
-            with self._lock:
-                self._peers.pop(peer, None)
-
-    def stop(self, grace_s: float) -> None:
-        """Stop accepting, end reading on all connections, and wait for statements that run."""
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join(grace_s)
-        for peer, thread in self._snapshot():
-            with contextlib.suppress(OSError):
-                peer.shutdown(socket.SHUT_RD)
-            thread.join(grace_s)
-        self._watch.stop()
-
-    def _snapshot(self) -> Iterator[tuple[socket.socket, threading.Thread]]:
-        with self._lock:
-            return iter([*self._peers.items()])

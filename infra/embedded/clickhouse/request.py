@@ -28,7 +28,7 @@ _OWN_PARAMETERS: Final = frozenset(
         "enable_http_compression",
     }
 )  # fmt: skip
-CONTENT_TYPES: Final = {
+_CONTENT_TYPES: Final = {
     "tabseparated": "text/tab-separated-values; charset=UTF-8",
     "csv": "text/csv; charset=UTF-8; header=absent",
     "csvwithnames": "text/csv; charset=UTF-8; header=present",
@@ -104,6 +104,14 @@ class Request:
         if not text.isdecimal() or len(text) > 9:
             raise ClickHouseError(BAD_ARGUMENTS, f"Invalid session timeout: '{text[:32]}'")
         return float(min(int(text), 3600))
+
+
+def content_type(format_: str) -> str:
+    """Content type of a response in a format."""
+    name = format_.lower()
+    if name.startswith(("tabseparated", "tsv")):
+        name = "tabseparated"
+    return _CONTENT_TYPES.get(name, "text/plain; charset=UTF-8")
 
 
 def read(method: str, raw_query: bytes, headers: Mapping[str, str]) -> Request:

@@ -26,6 +26,8 @@ _PLAIN_FORMAT: Final = re.compile(
 _COMMENT: Final = re.compile(r"--|/\*|#")
 _LATE_SETTINGS: Final = re.compile(r"\s+SETTINGS\s+\w+\s*=[^\n;]*", re.IGNORECASE)
 _HEAD_END: Final = re.compile(r"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
+_OPENING: Final = frozenset("([{")
+_CLOSING: Final = frozenset(")]}")
 _TAIL_CHARS: Final = 4096
 ROW_READING_WORDS: Final = frozenset({"SELECT", "WITH", "FROM", "("})
 
@@ -262,12 +264,13 @@ def settings_in(items: list[Token]) -> Iterator[tuple[str, str]]:
         index += 1
         while opens and index + 2 < len(items) and items[index].name and items[index + 1].text == "=":
             name, index = items[index].name, index + 2
-            value = items[index].text
-            while index + 1 < len(items) and items[index + 1].text not in {",", ")", ";"}:
-                if items[index + 1].kind == "word" and items[index].text not in {"-", "+"}:
+            value, depth = items[index].text, int(items[index].text in _OPENING)
+            while index + 1 < len(items) and (depth or items[index + 1].text not in {",", ")", ";"}):
+                if not depth and items[index + 1].kind == "word" and items[index].text not in {"-", "+"}:
                     break
                 index += 1
                 value += items[index].text
+                depth += (items[index].text in _OPENING) - (items[index].text in _CLOSING)
             yield name, value
             index += 1
             if index < len(items) and items[index].text == ",":

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from infra.embedded.clickhouse.errors import ClickHouseError
@@ -30,6 +30,8 @@ class Watched:
     keep_alive: Callable[[], None]
     next_sign_s: float
     given_up: bool = False
+    finished: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Watch:
@@ -58,6 +60,9 @@ class Watch:
             yield watched
         finally:
             self._watched.pop(number, None)
+            with watched.lock:
+                # A late cancel must not meet the next query of this session.
+                watched.finished = True
             with contextlib.suppress(OSError, ValueError):
                 self._poll.unregister(number)
 
@@ -81,11 +86,14 @@ class Watch:
         except OSError:
             first = b""
         if first in (b"", CANCEL_PACKET):
-            found.given_up = True
-            try:
-                found.cancel()
-            except ClickHouseError:
-                log.exception("could not stop the query of a client that gave up")
+            with found.lock:
+                if found.finished:
+                    return
+                found.given_up = True
+                try:
+                    found.cancel()
+                except ClickHouseError:
+                    log.exception("could not stop the query of a client that gave up")
 
     def stop(self) -> None:
         """End the thread."""

@@ -22,6 +22,8 @@ ALLOWED = [
     "SELECT 'file(1)', 'INTO OUTFILE', 'a;b'",
     "SELECT * FROM numbers(3) AS a, generateSeries(1, 3) AS b, values('a UInt8', 1) AS c",
     "SELECT number FROM numbers(10) SETTINGS max_threads = 2, max_execution_time = 1",
+    "SELECT a FROM {table} SETTINGS additional_table_filters = {'default.{table}': ' a = 1 AND \\'x\\' != \\'\\' '}",
+    "SELECT 1 SETTINGS session_timezone = 'Asia/Tokyo', bool_true_representation = 'yes'",
     "SHOW DATABASES",
     "SHOW TABLES",
     "SHOW CREATE TABLE {table}",
@@ -106,6 +108,18 @@ REFUSED = [
     "SELECT 1 SETTINGS max_execution_time = 0",
     "SELECT 1 FROM (SELECT 1 SETTINGS max_result_rows = 0)",
     "SELECT 1 SETTINGS log_comment = 'mine'",
+    "SELECT 1 AS a FORMAT Template SETTINGS format_template_resultset = '{secret}'",
+    "SELECT 1 AS a FORMAT Template SETTINGS format_template_row = '{secret}'",
+    "SELECT 1 AS a FORMAT Protobuf SETTINGS format_schema = '{secret}:x'",
+    "SELECT 1 AS a FORMAT CapnProto SETTINGS output_format_schema = '{out}'",
+    "SELECT dummy FROM system.one SETTINGS select = 'file(\\'{secret}\\')'",
+    "SELECT dummy FROM system.one SETTINGS filter = 'file(\\'{secret}\\') != \\'\\''",
+    "SELECT 1 SETTINGS additional_table_filters = {'system.one': 'file(\\'{secret}\\') != \\'\\''}",
+    "SELECT 1 SETTINGS additional_table_filters = {'a': 'b', 'system.one': '(SELECT 1 FROM file(\\'{secret}\\'))'}",
+    "SELECT 1 SETTINGS additional_table_filters = {'system.one': '`fi\\\\x6ce`(\\'{secret}\\')'}",
+    "SET dialect = 'kusto'",
+    "SET select = 'file(\\'{secret}\\')'",
+    "SET profile = 'default'",
     "GRANT ALL ON *.* TO analyst",
     "file('{secret}')",
 ]
@@ -165,6 +179,7 @@ def test_settings_that_drivers_send_unasked_do_not_fail(server: Any) -> None:
     sent = {"max_execution_time": 60, "max_result_rows": 0, "readonly": 1, "date_time_output_format": "iso"}
     ask = "SELECT getSetting('max_execution_time'), getSetting('readonly'), getSetting('date_time_output_format')"
     assert server.http(ask, reader=True, **sent).text == "2\t2\tiso\n"
+    assert server.http(ask, reader=True, select="1").headers["X-ClickHouse-Exception-Code"] == "452"
     assert server.http(ask, reader=True, max_execution_time=1).text == "1\t2\tsimple\n"
 
 

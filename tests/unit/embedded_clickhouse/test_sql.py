@@ -109,6 +109,10 @@ def test_settings_of_clauses_and_set() -> None:
     assert found("SET a = 1, b = 'x'") == [("a", "1"), ("b", "'x'")]
     assert found("SELECT 1 SETTINGS a = -1, `b` = 2.5") == [("a", "-1"), ("b", "2.5")]
     assert found("SELECT (SELECT 1 SETTINGS a = 1) SETTINGS b = 2 FORMAT CSV") == [("a", "1"), ("b", "2")]
+    assert found("SELECT 1 SETTINGS m = {'a': 'b', 'c': [1, 2]}, x = 1 FORMAT CSV") == [
+        ("m", "{'a':'b','c':[1,2]}"),
+        ("x", "1"),
+    ]
     assert found("SELECT settings FROM t WHERE readonly = 1") == []
 
 
