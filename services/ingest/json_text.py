@@ -34,7 +34,9 @@ class NotJsonError(ValueError):
 
 
 def count_members(body: bytes) -> int:
-    """Members of all objects in a JSON text: at least that many, and exactly that many if no string has ``":``.
+    """Members of all objects in a JSON text: at least that many, and exactly that many in nearly every text.
+
+    One too many is counted for a string that has ``":`` in it, or that begins with a colon (after blanks).
 
     So where it equals the number of different members that a parser returned, no key was there twice.
     """

@@ -46,7 +46,7 @@ LATEST: Final = {
     "last_commitment_at": ("renewal", "subscription", "purchase"),
 }
 """Columns that hold the latest time of some kinds."""
-MONEY_SIGN: Final = {"purchase": 1, "renewal": 1, "refund": -1}
+MONEY_SIGN: Final = {"purchase": 1, "renewal": 1, "subscription": 1, "refund": -1}
 """Kinds whose amounts are spend; amounts of other kinds are kept with the event and not added up."""
 _SIGN: Final = np.array([MONEY_SIGN.get(kind, 0) for kind in KINDS], dtype=np.int64)
 

@@ -131,8 +131,8 @@ def test_numbers_in_the_text_of_measures() -> None:
         f"received in {1970 + END_US // (365.2425 * DAY_US):.0f} or later",
     ):
         assert sentence in said, sentence
-    assert {kind for kind, sign in MONEY_SIGN.items() if sign > 0} == {"purchase", "renewal"}
-    assert "purchases and renewals minus refunds" in said
+    assert {kind for kind, sign in MONEY_SIGN.items() if sign > 0} == {"purchase", "renewal", "subscription"}
+    assert "purchases, renewals and subscriptions minus refunds" in said
 
 
 def test_parameters_of_the_risk() -> None:

@@ -48,7 +48,7 @@ def reference(log: Sequence[Event], activity: Sequence[str]) -> tuple[dict[str, 
             state[f"{dimension}_{half_life}_q"] = math.fsum(w * v * v * f for v, w, f in terms)
             scale |= {f"{dimension}_{half_life}_{letter}": weight for letter in "wsq"}
 
-    sign = {"purchase": 1, "renewal": 1, "refund": -1}
+    sign = {"purchase": 1, "renewal": 1, "subscription": 1, "refund": -1}
     money = [(e, sign.get(e.kind, 0) * (e.amount_micros or 0)) for e, _, _ in events]
     for half_life in HALF_LIFE_DAYS:
         faded = [m / 1e6 * _faded(last - e.occurred_us, half_life) for e, m in money]

@@ -24,12 +24,20 @@ def members_of(value: object) -> int:
     return sum(map(members_of, value)) if isinstance(value, list) else 0
 
 
+def strings_of(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(string for inner in value.values() for string in strings_of(inner))]
+    if isinstance(value, list):
+        return [string for inner in value for string in strings_of(inner)]
+    return [value] if isinstance(value, str) else []
+
+
 @given(values, st.sampled_from([None, 1]), st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : "), (",", "\n\t:")]))
 def test_members_are_never_counted_too_low(value: object, indent: int | None, separators: tuple[str, str]) -> None:
     text = json.dumps([value], indent=indent, separators=separators)
     counted = count_members(text.encode())
     assert counted >= members_of(value)
-    if "\\" not in text:
+    if "\\" not in text and not any(string.lstrip().startswith(":") for string in strings_of(value)):
         assert counted == members_of(value)
 
 
