@@ -30,6 +30,8 @@ from infra.clickhouse.settings import ClickHouseSettings
 from schemas.tables import DATABASE
 
 log = logging.getLogger(__name__)
+# What goes wrong is raised here; the library would also print it with its stack.
+logging.getLogger("clickhouse_driver.connection").setLevel(logging.ERROR)
 Result = TypeVar("Result")
 
 INSERT_SETTINGS: Final[dict[str, Any]] = {

@@ -101,12 +101,12 @@ LOGIN_CODES: Final[dict[int, str]] = {
 _LOGIN_REMEDY: Final = "set TOUCHSTONE_CLICKHOUSE_USER and TOUCHSTONE_CLICKHOUSE_PASSWORD to a login that may write"
 
 
-def of_code(code: int, text: str, doing: str) -> ClickHouseError:
-    """The error for a server's code; ``text`` is the server's message, ``doing`` what was tried."""
+def of_code(code: int, text: str, server: str) -> ClickHouseError:
+    """The error for a code; ``text`` is the message that came with it, ``server`` who sent it."""
     if code in NETWORK_CODES:
-        return UnreachableError(f"{doing}: {NETWORK_CODES[code]} ({code}): {text}", code)
+        return UnreachableError(f"{server} does not answer: {NETWORK_CODES[code]} ({code}): {text}", code)
     if code in OVERLOAD_CODES:
-        return OverloadedError(f"{doing}: {OVERLOAD_CODES[code]} ({code}): {text}", code)
+        return OverloadedError(f"{server}: {OVERLOAD_CODES[code]} ({code}): {text}", code)
     if code in LOGIN_CODES:
-        return LoginRefusedError(f"{doing}: {LOGIN_CODES[code]} ({code}): {text}; {_LOGIN_REMEDY}", code)
-    return StatementRefusedError(f"{doing}: code {code}: {text}", code)
+        return LoginRefusedError(f"{server}: {LOGIN_CODES[code]} ({code}): {text}; {_LOGIN_REMEDY}", code)
+    return StatementRefusedError(f"{server}: code {code}: {text}", code)

@@ -18,7 +18,7 @@ LOOKUP_KEYS: Final = 5_000
 """Events per query: bounds the statement's size."""
 
 _KEY: Final = ("customer_id", "occurred_at", "event_id")
-_OPTIONAL: Final = ("journey_id", "outcome", "metric", "emotion", "currency", "case_id", "text", "sender_event_id")
+OPTIONAL: Final = ("journey_id", "outcome", "metric", "emotion", "currency", "case_id", "text", "sender_event_id")
 """Columns whose null is stored as the empty string; none of them may be empty when it is set."""
 
 
@@ -89,7 +89,7 @@ def _escaped(event_id: bytes) -> str:
 
 def _as_decoded(rows: pl.DataFrame) -> pl.DataFrame:
     optional = [
-        pl.when(pl.col(name).cast(pl.String) != "").then(pl.col(name).cast(pl.String)).alias(name) for name in _OPTIONAL
+        pl.when(pl.col(name).cast(pl.String) != "").then(pl.col(name).cast(pl.String)).alias(name) for name in OPTIONAL
     ]
     return rows.with_columns(optional).select(
         *(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()), "log_partition", "log_offset"

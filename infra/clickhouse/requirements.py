@@ -9,8 +9,8 @@ from infra.clickhouse.client import INSERT_SETTINGS, ClickHouse
 from infra.clickhouse.errors import UnfitServerError
 from schemas.tables import CUSTOMER_STATE, DATABASE, TABLES, TOUCHPOINTS
 
-OLDEST_VERSION: Final = (24, 8)
-"""Comments on the columns of views, and the settings used, are there from this release on."""
+OLDEST_VERSION: Final = (25, 3)
+"""A release with long support that knows every setting of the migrations."""
 DEDUPLICATION_WINDOW: Final = 10_000
 """Blocks per table whose repetition is noticed: far more than are written while a retry waits."""
 

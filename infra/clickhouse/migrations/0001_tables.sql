@@ -36,6 +36,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toYear(occurred_at)
 ORDER BY (customer_id, occurred_at, event_id)
 SETTINGS
+    merge_selector_base = 20,
     non_replicated_deduplication_window = 10000
 COMMENT 'Every accepted event, with how it was read; read it through the view touchpoints_once';
 
@@ -105,6 +106,8 @@ ENGINE = ReplacingMergeTree(log_offset)
 ORDER BY customer_id
 SETTINGS
     index_granularity = 512,
+    min_bytes_for_wide_part = 1073741824,
+    merge_selector_base = 40,
     non_replicated_deduplication_window = 10000
 COMMENT 'Rolling state of each customer: sums that decay, counts, latest moments; the row of the highest log_offset is the customer''s';
 
