@@ -61,8 +61,11 @@ class Part:
 
     def end(self) -> int:
         """SIGTERM; returns the exit code."""
-        self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        """Wait for the end."""
         try:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -129,20 +132,21 @@ class Machine:
         """Let all workers end by themselves; each must call that a success."""
         ending, self.workers = self.workers, []
         for worker in ending:
-            worker.send(signal.SIGCONT)
             worker.send(signal.SIGTERM)
-        codes = [worker.end() for worker in ending]
+        codes = [worker.exit_code() for worker in ending]
         assert not any(codes), "\n".join(worker.tail() for worker in ending)
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
         """Wait until something holds. No worker may die meanwhile."""
-        deadline_s = time.monotonic() + timeout_s
+        started_s = time.monotonic()
+        deadline_s = started_s + timeout_s
         while not condition():
             dead = [worker for worker in self.workers if not worker.alive]
             late = time.monotonic() > deadline_s
             assert not dead, f"while waiting until {what}\n" + "\n".join(worker.tail() for worker in dead)
             assert not late, f"not within {timeout_s:.0f} s: {what}\n" + "\n".join(w.tail() for w in self.workers)
             time.sleep(0.02)
+        print(f"{time.monotonic() - started_s:6.2f} s until {what}")
 
     def members(self) -> int:
         """Workers in the group, while it is at rest; 0 during a rebalance."""
