@@ -192,6 +192,7 @@ def _ingest(settings: StackSettings, ports: Ports, env: Mapping[str, str]) -> Ch
 def _migrate(settings: StackSettings, ports: Ports) -> None:
     from infra.clickhouse.client import connect
     from infra.clickhouse.migrate import migrate
+    from infra.clickhouse.requirements import assert_settings
     from infra.clickhouse.settings import ClickHouseSettings
 
     where = ClickHouseSettings(
@@ -203,6 +204,7 @@ def _migrate(settings: StackSettings, ports: Ports) -> None:
     )
     with connect(where) as client:
         migrate(client)
+        assert_settings(client)
 
 
 def _ensure_topics(settings: StackSettings, ports: Ports) -> None:
