@@ -26,9 +26,9 @@ HEAD: Final = """# Settings
 
 Made by `python -m services.cli.settings_doc`; a test holds this page to the code.
 
-Settings are environment variables, or lines of a `.env` file in the working folder; the environment wins. A wrong value
-stops the start with a message that names the variable. `touchstone` also refuses variables that begin with `TOUCHSTONE_` and
-that nothing reads, with the names it knows that look alike.
+Settings are environment variables, or lines of a `.env` file in the working folder; the environment wins. A wrong
+value stops the start with a message that names the variable. `touchstone` also refuses variables that begin with
+`TOUCHSTONE_` and that nothing reads, with the names it knows that look alike.
 """
 
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from infra.clickhouse.client import connect
 from infra.clickhouse.errors import ClickHouseError
 from infra.clickhouse.errors import TransientError as TablesTransientError
-from infra.clickhouse.requirements import assert_settings
 from infra.clickhouse.settings import ClickHouseSettings
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.follow import Follower
