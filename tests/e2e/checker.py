@@ -23,9 +23,10 @@ from infra.clickhouse import states
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.admin import KafkaAdmin
 from schemas.decode import MARKER_BYTES, decode
+from schemas.rejected import STAGE_LOG
 from schemas.signal import Crossing
 from schemas.state_layout import BANDS, CODES, FLOATS, INTS, PACKED, NameList
-from schemas.topics import CONSUMER_GROUP, LOYALTY_SIGNALS, TOUCHPOINTS
+from schemas.topics import CONSUMER_GROUP, LOYALTY_SIGNALS, REJECTED, TOUCHPOINTS
 from services.scoring.core import Core
 from services.scoring.ports import StateRows
 from services.scoring.recompute import RECOMPUTED, recompute_sql
@@ -63,18 +64,19 @@ Log = Mapping[int, list[Logged]]
 """Records by partition, offsets ascending."""
 
 
-def read_topic(bootstrap: str, topic: str) -> dict[int, list[Logged]]:
-    """A whole topic, up to its present end."""
+def read_topic(bootstrap: str, topic: str, positions: Mapping[int, int] | None = None) -> dict[int, list[Logged]]:
+    """A topic up to its present end, from its beginning or from where ``positions`` say."""
     with KafkaAdmin(bootstrap) as admin:
         ends = admin.end_offsets(topic)
+    starts = dict.fromkeys(ends, 0) | dict(positions or {})
     log: dict[int, list[Logged]] = {partition: [] for partition in ends}
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": f"check-{uuid.uuid4()}", "enable.auto.commit": False}
     )
     try:
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
         deadline_s = time.monotonic() + READ_S
-        while any(not log[at] or log[at][-1].offset < end - 1 for at, end in ends.items() if end):
+        while any(starts[at] + len(log[at]) < end for at, end in ends.items()):
             assert time.monotonic() < deadline_s, f"topic {topic} could not be read up to {ends}"
             for message in consumer.consume(10_000, timeout=0.5):
                 assert message.error() is None, message.error()
@@ -89,61 +91,62 @@ def read_topic(bootstrap: str, topic: str) -> dict[int, list[Logged]]:
     return log
 
 
-@dataclass(frozen=True, slots=True)
 class Expected:
-    """What a log leads to."""
+    """What the log leads to, record by record from offset 0. It may be asked, fed with what came since, asked again."""
 
-    fates: dict[Place, Fate]
-    stored_ids: set[bytes]
-    """Identities of all events, reviews among them."""
-    reviews: int
-    core: Core
-    """After the fold: holds every customer's state."""
-    tables: FakeTables
+    def __init__(self, seed: int, most_customers: int = 10_000) -> None:
+        """``seed``: where the log is cut into batches for the fold."""
+        self.fates: dict[Place, Fate] = {}
+        self.stored_ids: set[bytes] = set()
+        """Identities of all events, reviews among them."""
+        self.reviews = 0
+        self.positions: dict[int, int] = {}
+        """Per partition where to read on."""
+        self.tables = FakeTables()
+        self.core: Core = make_core(self.tables, most_customers)
+        self._first: dict[tuple[int, str, bytes], tuple[Any, ...]] = {}
+        self._chance = random.Random(seed)
 
+    @property
     def signals(self) -> dict[bytes, Crossing]:
         return self.tables.signals
+
+    def customers(self) -> list[str]:
+        """All of them, sorted."""
+        return sorted(name for name in self.core.cache.customers if name)
 
     def count(self, fate: Fate) -> int:
         return sum(found is fate for found in self.fates.values())
 
+    def read_on(self, log: Log) -> None:
+        """Take in records that follow those taken before."""
+        for partition, records in log.items():
+            if records:
+                self.positions[partition] = records[-1].offset + 1
+                self._remember(partition, records)
+                self._fold(partition, records)
 
-def expect(log: Log, seed: int) -> Expected:
-    """Judge a log by a perfect memory, and fold it from offset 0 in batches cut by ``seed``."""
-    fates: dict[Place, Fate] = {}
-    stored_ids: set[bytes] = set()
-    customers: set[str] = set()
-    reviews = 0
-    for partition, records in log.items():
+    def _remember(self, partition: int, records: list[Logged]) -> None:
         decoded = decode([record.value for record in records], bytes(range(MARKER_BYTES)))
-        fates |= {(partition, records[reject.index].offset): Fate.REJECTED for reject in decoded.rejects}
-        first: dict[tuple[str, bytes], tuple[Any, ...]] = {}
+        self.fates |= {(partition, records[reject.index].offset): Fate.REJECTED for reject in decoded.rejects}
         columns = ["customer_id", "event_id", "kind", *(name for name in CONTENT if name != "kind")]
         rows = decoded.frame.select(columns).iter_rows()
         for place, (customer, event_id, *content) in zip(decoded.rows.to_list(), rows, strict=True):
-            at = (partition, records[place].offset)
-            customers.add(customer)
-            known = first.setdefault((customer, event_id), tuple(content))
-            if event_id not in stored_ids:
-                stored_ids.add(event_id)
-                fates[at] = Fate.STORED
-                reviews += content[0] == "review_due"
+            at, key, said = (partition, records[place].offset), (partition, customer, event_id), tuple(content)
+            if key not in self._first:
+                self._first[key] = said
+                self.stored_ids.add(event_id)
+                self.reviews += content[0] == "review_due"
+                self.fates[at] = Fate.STORED
             else:
-                fates[at] = Fate.REPEATED if known == tuple(content) else Fate.CONFLICTING
-    core, tables = _fold(log, len(customers), seed)
-    return Expected(fates, stored_ids, reviews, core, tables)
+                self.fates[at] = Fate.REPEATED if self._first[key] == said else Fate.CONFLICTING
 
-
-def _fold(log: Log, customers: int, seed: int) -> tuple[Core, FakeTables]:
-    chance = random.Random(seed)
-    tables = FakeTables()
-    core = make_core(tables, max(1, customers))
-    for partition, records in log.items():
+    def _fold(self, partition: int, records: list[Logged]) -> None:
         start = 0
         while start < len(records):
-            part = records[start : start + chance.randint(1, 6000)]
+            part = records[start : start + self._chance.randint(1, 6000)]
             start += len(part)
-            effects = core.take(
+            effects = self.core.take(
                 partition,
                 np.array([record.offset for record in part], dtype=np.int64),
                 [record.value for record in part],
@@ -153,29 +156,30 @@ def _fold(log: Log, customers: int, seed: int) -> tuple[Core, FakeTables]:
             for written in effects.events:
                 frame = written.frame
                 offsets = frame.get_column("log_offset").to_numpy()
-                tables.write_events(frame.drop("log_offset"), None, None, np.full(frame.height, partition), offsets)
-            tables.write_rejected(effects.rejected)
-            tables.write_repeated(effects.repeated)
-            tables.write_signals(effects.signals)
-    return core, tables
+                self.tables.write_events(
+                    frame.drop("log_offset"), None, None, np.full(frame.height, partition), offsets
+                )
+            self.tables.write_rejected(effects.rejected)
+            self.tables.write_repeated(effects.repeated)
+            self.tables.write_signals(effects.signals)
 
 
-def check(bootstrap: str, client: ClickHouse, *, seed: int) -> Expected:
+def check(bootstrap: str, client: ClickHouse, expected: Expected) -> None:
     """Hold tables, topics and commits to the log. Nothing may be running that appends to it or reads it."""
-    log = read_topic(bootstrap, TOUCHPOINTS)
+    expected.read_on(read_topic(bootstrap, TOUCHPOINTS, expected.positions))
     with KafkaAdmin(bootstrap) as admin:
         lags = admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS)
     assert {at.partition: at.committed or 0 for at in lags} == {at.partition: at.end for at in lags}
-    expected = expect(log, seed)
-    check_fates(client, log, expected)
+    assert expected.fates.keys() == {(at.partition, offset) for at in lags for offset in range(at.end)}
+    check_fates(client, expected)
     check_events(client, expected)
     check_states(client, expected)
     check_recomputed(client)
     check_signals(bootstrap, client, expected)
-    return expected
+    check_rejected_topic(bootstrap, expected)
 
 
-def check_fates(client: ClickHouse, log: Log, expected: Expected) -> None:
+def check_fates(client: ClickHouse, expected: Expected) -> None:
     """Each record of the log is in exactly one table, and in the right one."""
     found: dict[Place, Fate] = {}
     for fate, source in (
@@ -189,12 +193,11 @@ def check_fates(client: ClickHouse, log: Log, expected: Expected) -> None:
         twice = found.keys() & set(places)
         assert not twice, f"{_some(twice)} are in {fate} and in {found[next(iter(twice))]}"
         found |= dict.fromkeys([(int(partition), int(offset)) for partition, offset in places], fate)
-    everything = {(partition, record.offset) for partition, records in log.items() for record in records}
-    assert not everything - found.keys(), f"unaccounted for: {_some(everything - found.keys())}"
-    assert not found.keys() - everything, f"in no log: {_some(found.keys() - everything)}"
+    missing, foreign = expected.fates.keys() - found.keys(), found.keys() - expected.fates.keys()
+    assert not missing, f"unaccounted for: {_some(missing)}"
+    assert not foreign, f"in no log: {_some(foreign)}"
     wrong = {at: (found[at], fate) for at, fate in expected.fates.items() if found[at] is not fate}
     assert not wrong, f"(found, expected): {_some(wrong.items())}"
-    assert expected.fates.keys() == everything
     folded = {
         **{(r.log_partition, r.log_offset): Fate.REJECTED for r in expected.tables.rejected.values()},
         **{
@@ -215,7 +218,7 @@ def check_events(client: ClickHouse, expected: Expected) -> None:
 
 def check_states(client: ClickHouse, expected: Expected) -> None:
     """The stored states are those of the fold, what was judged included."""
-    customers = sorted(name for name in expected.core.cache.customers if name)
+    customers = expected.customers()
     [(number,)] = client.query("SELECT uniqExact(customer_id) FROM touchstone.customer_state")
     assert number == len(customers)
     loaded = states.load(client, customers)
@@ -262,7 +265,7 @@ def check_recomputed(client: ClickHouse) -> None:
 
 def check_signals(bootstrap: str, client: ClickHouse, expected: Expected) -> None:
     """The signals in table and topic are those of the fold; the topic may hold some twice, each time the same."""
-    crossings = expected.signals()
+    crossings = expected.signals
     names = ("customer_id", "from_band", "to_band", "model_version", "log_partition", "log_offset")
     numbers = ("risk", "score", "trend", "confidence", "value_at_risk")
     rows = client.frame(
@@ -283,6 +286,17 @@ def check_signals(bootstrap: str, client: ClickHouse, expected: Expected) -> Non
             before = told.setdefault(uuid.UUID(document["signal_id"]).bytes, document)
             assert [before[name] for name in names] == [document[name] for name in names]
     assert told.keys() == crossings.keys()
+
+
+def check_rejected_topic(bootstrap: str, expected: Expected) -> None:
+    """What could not be taken is told to whoever follows the topic, with its place."""
+    told = {
+        tuple(map(int, document["detail"].split(":")[:2]))
+        for records in read_topic(bootstrap, REJECTED).values()
+        for document in (orjson.loads(record.value or b"") for record in records)
+        if document["stage"] == STAGE_LOG
+    }
+    assert told == {at for at, fate in expected.fates.items() if fate is Fate.REJECTED}
 
 
 def _same_floats(found: Any, expected: Any, name: str) -> None:

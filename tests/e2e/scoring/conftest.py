@@ -9,6 +9,7 @@ import pytest
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.runtime import runtime_from_environment
 from infra.kafka.startup_cache import with_startup_cache
+from tests.e2e.checker import Expected
 from tests.e2e.scoring.parts import Machine, machine
 
 
@@ -16,6 +17,12 @@ from tests.e2e.scoring.parts import Machine, machine
 def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with machine(with_startup_cache(runtime_from_environment()), tmp_path_factory.mktemp("machine")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def expected() -> Expected:
+    """What the machine's log leads to; reads on from test to test."""
+    return Expected(seed=20_260_300)
 
 
 @pytest.fixture
