@@ -126,8 +126,6 @@ def _templates(spec: LogSpec, now_us: int) -> tuple[bytes, list[bytes]]:
         if index % KEEPS_TEXT:
             event.pop("text", None)
             event.pop("attributes", None)
-        if event["kind"] == "survey_sent":
-            event.pop("metric", None)
         record = to_record(EVENT.validate_python(event), now_us)
         value = encode(record)
         header = value[:HEADER_BYTES]

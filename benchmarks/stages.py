@@ -87,7 +87,6 @@ def timed_core(watch: Stopwatch) -> Iterator[None]:
         (step, "fold", "fold"),
         (step, "judge", "judge"),
         (judge, "explain", "signals"),
-        (core, "_crossing", "signals"),
         (core, "step", "fold"),
     )
     with ExitStack() as stack:
@@ -147,9 +146,8 @@ def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile |
         dirty = work.dirty()
         with watch("copy states"):
             rows = subject.snapshot(dirty)
-        for partition in sorted({part.partition for part in work.events}):
-            with watch("lay out events"):
-                _lay_out([part for part in work.events if part.partition == partition])
+        with watch("lay out events"):
+            _lay_out(work.events)
         with watch("lay out states"):
             state_table.to_block(rows)  # type: ignore[arg-type]
         subject.cache.release(dirty)
@@ -160,7 +158,7 @@ def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile |
         for partition, offsets, values, stamps in takes:
             if profile is not None:
                 profile.enable()
-            with watch("sort and gather"):
+            with watch("rest of the core"):
                 effects = subject.take(partition, offsets, values, stamps, [work])
             work.add(effects)
             counted += len(values)
@@ -180,7 +178,7 @@ def _lay_out(written: list[Written]) -> None:
         frame.drop("log_offset"),
         np.concatenate([part.valence for part in written]),
         np.concatenate([part.weight for part in written]),
-        written[0].partition,
+        np.concatenate([np.full(part.frame.height, part.partition, dtype=np.int64) for part in written]),
         frame.get_column("log_offset").to_numpy(),
     )
 

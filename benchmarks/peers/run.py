@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,10 +26,11 @@ def measure(command: Sequence[str], bootstrap: str, events: int, timeout_s: floa
             )
         except subprocess.TimeoutExpired as error:
             raise PeerError(f"not done after {timeout_s:.0f} s: {_end(folder)}") from error
-    lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
-    if not lines:
+    # Some peers put the cursor's control codes in front of it.
+    found = re.search(r'\{"events".*?\}', run.stdout)
+    if found is None:
         raise PeerError(f"ended with code {run.returncode} and no figure: {_end(folder)}")
-    figures = json.loads(lines[-1])
+    figures = json.loads(found.group())
     return float(figures["events"] / figures["seconds"])
 
 
