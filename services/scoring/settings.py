@@ -29,7 +29,7 @@ class ScoringSettings(BaseSettings):
         description="Customers' states kept in memory, about 1 kB each; others are loaded when needed.",
     )
     max_unwritten_records: int = Field(
-        250_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
+        160_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
     )
     write_interval_ms: int = Field(
         200, ge=10, le=10_000, description="Least time between two writes to the tables: part of the freshness."
