@@ -18,9 +18,11 @@ pytestmark = pytest.mark.stack
 SEED = 20_260_301
 EVENTS = 20_000
 PER_S = 3_000
-TURNS = 4
-SHARED = 1
-"""At this turn nobody is killed: a second worker joins, and two are at work when the next one is."""
+EVENTS_STORED = "SELECT count() FROM touchstone.touchpoints"
+STATES_STORED = "SELECT sum(log_offset) FROM touchstone.customer_state FINAL"
+TURNS = (EVENTS_STORED, None, STATES_STORED, STATES_STORED)
+"""What has just been written when a worker is killed; what follows it may be there or not. Once nobody is: a second
+worker joins, and two are at work at the next kill."""
 SETTINGS = {
     # Reviews are part of the load: what the clock appends must be as exact as the rest.
     "TOUCHSTONE_SCORING_REVIEW_INTERVAL_S": "2",
@@ -29,17 +31,17 @@ SETTINGS = {
 }
 
 
-def stored(tables: ClickHouse) -> int:
-    [(rows,)] = tables.query("SELECT count() FROM touchstone.touchpoints")
-    return int(rows)
+def number(tables: ClickHouse, query: str) -> int:
+    [(found,)] = tables.query(query)
+    return int(found)
 
 
-def has_stored(tables: ClickHouse, wanted: int) -> bool:
-    return stored(tables) >= wanted
+def is_above(tables: ClickHouse, query: str, bound: int) -> bool:
+    return number(tables, query) > bound
 
 
-def parts(records: list[Sent], number: int) -> list[list[Sent]]:
-    size = -(-len(records) // number)
+def parts(records: list[Sent], count: int) -> list[list[Sent]]:
+    size = -(-len(records) // count)
     return [records[start : start + size] for start in range(0, len(records), size)]
 
 
@@ -48,24 +50,22 @@ def test_workers_killed_at_any_moment_leave_every_number_exact(
 ) -> None:
     chance = random.Random(SEED)
     load = make_load(SEED, EVENTS, "exact-", time.time_ns() // 1000)
-    before = stored(tables)
+    before = number(tables, EVENTS_STORED)
     workers = [stage.start_worker(**SETTINGS)]
-    for number, records in enumerate(parts(load.records, TURNS + 1)):
+    for written, records in zip((*TURNS, None), parts(load.records, len(TURNS) + 1), strict=True):
         stage.until(lambda: stage.members() == len(workers), f"{len(workers)} workers share the log", 2 * DEADLINE_S)
         with Producing(stage.bootstrap, records, PER_S):
-            if number < TURNS:
-                # Just after events were written: what follows them may be there or not.
-                wanted = stored(tables) + chance.randint(1, len(records) // 2)
-                successor = stage.start_worker(**SETTINGS)
-                stage.until(partial(has_stored, tables, wanted), f"events are stored in turn {number}")
-                if number != SHARED:
-                    stage.kill_worker(workers.pop(0))
-                workers.append(successor)
-    stage.until_quiet()
-    stage.end_workers()
+            if len(workers) < 2:
+                workers.append(stage.start_worker(**SETTINGS))
+            enough = number(tables, EVENTS_STORED) + chance.randint(1, len(records) // 2)
+            stage.until(partial(is_above, tables, EVENTS_STORED, enough), "events are stored")
+            if written is not None:
+                stage.until(partial(is_above, tables, written, number(tables, written)), "more is stored")
+                stage.kill_worker(workers.pop(0))
+    stage.settle()
 
     check(stage.bootstrap, tables, expected)
-    assert stored(tables) - before >= len(load.event_ids)
+    assert number(tables, EVENTS_STORED) - before >= len(load.event_ids)
     assert load.event_ids <= expected.stored_ids
     assert expected.count(Fate.CONFLICTING) >= load.conflicts
     assert expected.count(Fate.REPEATED) >= load.exact_repeats

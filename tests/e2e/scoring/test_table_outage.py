@@ -64,8 +64,7 @@ def test_tables_that_go_and_come_back_cost_time_and_nothing_else(
             stage.until(lambda: said(worker) > waited, "the worker says that the tables do not answer")
         finally:
             stage.tables_server.send(signal.SIGCONT)
-    stage.until_quiet()
     assert stage.workers == [worker]
-    stage.end_workers()
+    stage.settle()
     check(stage.bootstrap, tables, expected)
     assert load.event_ids <= expected.stored_ids

@@ -40,8 +40,7 @@ def test_a_worker_that_wakes_after_another_took_over_changes_nothing(
     paused.send(signal.SIGCONT)
     with Producing(stage.bootstrap, afterwards, per_s=2_000):
         stage.until(lambda: stage.members() == 2, "the paused worker is back in its group")
-    stage.until_quiet()
-    assert other.alive
-    stage.end_workers()
+    assert stage.workers == [paused, other]
+    stage.settle()
     check(stage.bootstrap, tables, expected)
     assert load.event_ids <= expected.stored_ids
