@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -25,6 +26,13 @@ RELEASE_TIMEOUT_S = 10.0
 
 # Kept, so that a process which goes on living does not meet a warning about children it did not wait for.
 _started: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _reap() -> None:
+    """Take note of those that ended meanwhile; the others live on by intention."""
+    for process in _started:
+        process.poll()
 
 
 def supervisor_log(data_dir: Path) -> Path:

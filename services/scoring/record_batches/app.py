@@ -42,7 +42,8 @@ class StreamOptions:
     max_fetch_bytes: int = 8 * 1024 * 1024
     """Per partition and fetch; aiokafka keeps one fetch per partition ahead, 50 MiB at most together."""
     max_open_records: int = 120_000
-    """Fetching pauses while this many records are not acknowledged: bounds memory."""
+    """Fetching pauses while this many records are not acknowledged: bounds memory. One look takes what lies ready of
+    every partition, so it may be passed by a fetch of each."""
     max_call_records: int = 60_000
     """Waiting batches are handed to the handler together until this many records are reached."""
     commit_interval_s: float = 0.5
