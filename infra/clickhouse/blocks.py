@@ -19,6 +19,7 @@ from schemas.tables import TIME, Table
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
+Order = npt.NDArray[np.intp]
 Part = bytes | memoryview
 """Bytes, or the memory of an array, sent as it is."""
 
@@ -78,35 +79,41 @@ class Block:
         return b"".join(pieces)
 
 
-def block_of(table: Table, rows: int, values: Mapping[str, Values]) -> Block:
-    """A block of ``rows`` rows with every column of the table. KeyError names a column without values."""
+def block_of(table: Table, rows: int, values: Mapping[str, Values], order: Order | None = None) -> Block:
+    """A block of ``rows`` rows with every column of the table. KeyError names a column without values.
+
+    ``order`` (rows,): which of the values comes first, second and so on; without it they stay as they are. Columns are
+    brought into it where that is cheapest, such as after names have become codes.
+    """
     parts = tuple(
-        (text(column.name) + text(column.type), lay_out(column.type, values[column.name])) for column in table.columns
+        (text(column.name) + text(column.type), lay_out(column.type, values[column.name], order))
+        for column in table.columns
     )
     return Block(table.name, table.names, rows, parts)
 
 
-def lay_out(type_name: str, values: Values) -> tuple[Part, ...]:
+def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple[Part, ...]:
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
-        return (coded(values.names, values.codes),)
+        return (coded(values.names, _ordered(values.codes, order)),)
     if isinstance(values, Pairs):
-        return pairs(values)
+        return pairs(values if order is None else Pairs([values.rows[row] for row in order]))
     if isinstance(values, np.ndarray):
-        return (numbers(values, "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]),)
+        dtype = "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]
+        return (numbers(_ordered(values, order), dtype),)
     if type_name in _NUMBERS:
-        return (numbers(values.to_numpy(), _NUMBERS[type_name]),)
+        return (numbers(_ordered(values.to_numpy(), order), _NUMBERS[type_name]),)
     if type_name == "String":
-        return (strings(values),)
+        return (strings(values, order),)
     if type_name == "LowCardinality(String)":
-        return (low_cardinality(values),)
+        return (low_cardinality(values, order),)
     name, _, inner = type_name.removesuffix(")").partition("(")
     if name == "FixedString":
-        return (fixed_strings(values, int(inner)),)
+        return (fixed_strings(values, int(inner), order),)
     if name == "Nullable":
-        return nullable(values, _NUMBERS[inner])
+        return nullable(values, _NUMBERS[inner], order)
     if type_name == "Map(String, String)":
-        return string_maps(values)
+        return string_maps(values, order)
     raise TypeError(f"column {values.name}: no way is known to write {type_name}")
 
 
@@ -131,25 +138,28 @@ def numbers(values: npt.NDArray[Any], dtype: str) -> Part:
     return _memory(np.ascontiguousarray(values, dtype=dtype))
 
 
-def strings(values: pl.Series) -> Part:
+def strings(values: pl.Series, order: Order | None = None) -> Part:
     """Values of type String from a String or Binary series; null becomes empty."""
     if values.null_count() == len(values):
         return bytes(len(values))
-    return _prefixed(*_buffers(values))
+    return _prefixed(*string_buffers(values if order is None else values.gather(order)))
 
 
-def fixed_strings(values: pl.Series, width: int) -> Part:
+def fixed_strings(values: pl.Series, width: int, order: Order | None = None) -> Part:
     """Values of FixedString(width) from a Binary series; ValueError when one has another length."""
-    starts, data = _buffers(values)
-    if not np.array_equal(np.diff(starts), np.full(len(values), width)):
+    starts, data = string_buffers(values)
+    if (np.diff(starts) != width).any():
         raise ValueError(f"{values.name} must hold {width} bytes in every row")
-    return _memory(data)
+    # One item each: numpy moves it whole.
+    return _memory(_ordered(data.view(f"V{width}"), order))
 
 
-def nullable(values: pl.Series, dtype: str) -> tuple[Part, Part]:
+def nullable(values: pl.Series, dtype: str, order: Order | None = None) -> tuple[Part, Part]:
     """Values of Nullable(number): which are null, then the numbers."""
+    if values.null_count() == len(values):
+        return b"\1" * len(values), bytes(np.dtype(dtype).itemsize * len(values))
     nulls = values.is_null().cast(pl.UInt8).to_numpy()
-    return _memory(nulls), numbers(values.fill_null(0).to_numpy(), dtype)
+    return _memory(_ordered(nulls, order)), numbers(_ordered(values.fill_null(0).to_numpy(), order), dtype)
 
 
 def coded(names: Sequence[str], codes: npt.NDArray[Any]) -> bytes:
@@ -171,15 +181,21 @@ def coded(names: Sequence[str], codes: npt.NDArray[Any]) -> bytes:
     )
 
 
-def low_cardinality(values: pl.Series) -> bytes:
+def low_cardinality(values: pl.Series, order: Order | None = None) -> bytes:
     """Values of LowCardinality(String) from a String or Enum series; null becomes empty."""
-    if isinstance(values.dtype, pl.Enum):
-        places = values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-        return coded(["", *values.dtype.categories], places + 1)
     if values.null_count() == len(values):
-        return coded([""], np.zeros(len(values), dtype=np.int64))
-    encoded = _one_chunk(values.fill_null("")).dictionary_encode()
-    return coded(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+        return coded([""], np.zeros(len(values), dtype=np.uint8))
+    if isinstance(values.dtype, pl.Enum):
+        # Codes are as narrow as they can be, and null is 0: one more than the categories must fit.
+        physical = values.to_physical()
+        wide = physical.cast(pl.Int64) if len(values.dtype.categories) >= _CODE_TYPES[0][0] else physical
+        return coded(["", *values.dtype.categories], _ordered((wide + 1).fill_null(0).to_numpy(), order))
+    encoded = _one_chunk(values).dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), encoded.indices
+    if codes.null_count:
+        empty = names.index("") if "" in names else len(names)
+        names, codes = [*names, ""][: max(len(names), empty + 1)], codes.fill_null(empty)
+    return coded(names, _ordered(codes.to_numpy(), order))
 
 
 def pairs(values: Pairs) -> tuple[Part, ...]:
@@ -192,18 +208,25 @@ def pairs(values: Pairs) -> tuple[Part, ...]:
     )
 
 
-def string_maps(values: pl.Series) -> tuple[Part, ...]:
+def string_maps(values: pl.Series, order: Order | None = None) -> tuple[Part, ...]:
     """Values of Map(String, String) from a map series: ends of the rows, keys, values; null becomes empty."""
     maps = _one_chunk(values)
     starts = maps.offsets.to_numpy().astype(np.int64)
     if starts[-1] == starts[0]:
         return (bytes(8 * len(values)),)
-    entries = slice(starts[0], starts[-1])
-    return (
-        _memory(starts[1:] - starts[0]),
-        strings(pl.Series(maps.keys[entries])),
-        strings(pl.Series(maps.items[entries])),
-    )
+    keys, items = pl.Series(maps.keys), pl.Series(maps.items)
+    if order is None:
+        entries = slice(starts[0], starts[-1])
+        return _memory(starts[1:] - starts[0]), strings(keys[entries]), strings(items[entries])
+    lengths = np.diff(starts)[order]
+    ends = np.cumsum(lengths)
+    # Each entry's place: where its row's entries begin, and how far it is behind the first of them.
+    places = np.repeat(starts[:-1][order] - (ends - lengths), lengths) + np.arange(ends[-1])
+    return _memory(ends), strings(keys, places), strings(items, places)
+
+
+def _ordered(values: npt.NDArray[Any], order: Order | None) -> npt.NDArray[Any]:
+    return values if order is None else values[order]
 
 
 def _memory(values: npt.NDArray[Any]) -> memoryview:
@@ -215,7 +238,7 @@ def _one_chunk(values: pl.Series) -> Any:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _buffers(values: pl.Series) -> tuple[Integers, Bytes]:
+def string_buffers(values: pl.Series) -> tuple[Integers, Bytes]:
     """Starts of the values (one more than there are values) and their bytes, one after another; null is empty."""
     array = _one_chunk(values.cast(pl.Binary))
     _, ends, data = array.buffers()
@@ -227,13 +250,20 @@ def _buffers(values: pl.Series) -> tuple[Integers, Bytes]:
 def _prefixed(starts: Integers, data: Bytes) -> Part:
     """Put each value's length as a variable-length integer in front of it."""
     lengths = np.diff(starts)
+    least, most = int(lengths.min(initial=1 << 32)), int(lengths.max(initial=0))
+    if least == most:
+        # All of one length, as identifiers often are: a matrix with the prefix as its first columns.
+        prefix = varint(most)
+        same = np.empty((len(lengths), len(prefix) + most), dtype=np.uint8)
+        same[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
+        same[:, len(prefix) :] = data.reshape(len(lengths), most)
+        return _memory(same)
     # Bytes of each prefix, and where it starts: after all values and prefixes before it.
     prefix_bytes = np.ones(len(lengths), dtype=np.int64)
     for step in _VARINT_STEPS:
-        longer = lengths >= step
-        if not longer.any():
+        if most < step:
             break
-        prefix_bytes += longer
+        prefix_bytes += lengths >= step
     places = starts[:-1] + np.cumsum(prefix_bytes) - prefix_bytes
     out = np.empty(len(data) + int(prefix_bytes.sum()), dtype=np.uint8)
     is_data = np.ones(len(out), dtype=np.bool_)

@@ -11,13 +11,13 @@ import polars as pl
 
 from infra.clickhouse import blocks
 from infra.clickhouse.client import ClickHouse, quoted
+from infra.clickhouse.key_order import key_order
 from schemas.decode import COLUMNS
 from schemas.tables import DATABASE, DIMENSIONS, TOUCHPOINTS
 
 LOOKUP_KEYS: Final = 5_000
 """Events per query: bounds the statement's size."""
 
-_KEY: Final = ("customer_id", "occurred_at", "event_id")
 OPTIONAL: Final = ("journey_id", "outcome", "metric", "emotion", "currency", "case_id", "text", "sender_event_id")
 """Columns whose null is stored as the empty string; none of them may be empty when it is set."""
 
@@ -47,15 +47,13 @@ def to_block(
     offsets: npt.NDArray[np.int64],
 ) -> blocks.Block:
     """The rows as the table takes them, sorted by its key: the server sorts what is not, at twice the cost."""
-    order = frame.select(pl.arg_sort_by(*_KEY)).to_series()
-    rows = order.to_numpy()
-    valence, weight = readings_valence[rows].T, readings_weight[rows].T
-    values: dict[str, blocks.Values] = {column.name: column for column in frame[order].iter_columns()}
+    frame = frame.rechunk()
+    values: dict[str, blocks.Values] = {column.name: column for column in frame.iter_columns()}
     for index, name in enumerate(DIMENSIONS):
-        values[f"{name}_valence"], values[f"{name}_weight"] = valence[index], weight[index]
-    values["log_partition"] = np.broadcast_to(partitions, frame.height)[rows]
-    values["log_offset"] = offsets[rows]
-    return blocks.block_of(TOUCHPOINTS, frame.height, values)
+        values[f"{name}_valence"], values[f"{name}_weight"] = readings_valence[:, index], readings_weight[:, index]
+    values["log_partition"] = np.broadcast_to(partitions, frame.height)
+    values["log_offset"] = offsets
+    return blocks.block_of(TOUCHPOINTS, frame.height, values, key_order(frame))
 
 
 def find_earlier(client: ClickHouse, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:

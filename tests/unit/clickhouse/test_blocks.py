@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.clickhouse import blocks
-from infra.clickhouse.blocks import Coded, Values
+from infra.clickhouse.blocks import Coded, Pairs, Values
 from infra.clickhouse.native import PreparedBlock
 from schemas.tables import TIME, Column, Table
 
@@ -50,8 +50,7 @@ def column(type_name: str, values: Values, rows: int, revision: int = OLD) -> li
     return list(found)
 
 
-@pytest.mark.parametrize("revision", [OLD, NEW])
-@pytest.mark.parametrize(
+THREE_ROWS = pytest.mark.parametrize(
     ("type_name", "values", "expected"),
     [
         ("Int64", np.array([-(2**63), 0, 2**63 - 1]), [-(2**63), 0, 2**63 - 1]),
@@ -82,10 +81,45 @@ def column(type_name: str, values: Values, rows: int, revision: int = OLD) -> li
             [{b"a": b"1", b"b": b""}, {}, {"ü".encode(): b"x" * 200}],
         ),
         ("Map(String, String)", pl.Series([{}, {}, {}], dtype=pl.Map(pl.String, pl.String)), [{}, {}, {}]),
+        (
+            "Map(String, String)",
+            pl.Series([{}, None, {"k": "v"}], dtype=pl.Map(pl.String, pl.String)),
+            [{}, {}, {b"k": b"v"}],
+        ),
+        ("Nullable(Float64)", pl.Series([None, None, None], dtype=pl.Float64), [None, None, None]),
+        ("LowCardinality(String)", pl.Series(["x", "", "y"], dtype=pl.Enum(["", "y", "x"])), [b"x", b"", b"y"]),
     ],
 )
+
+
+@pytest.mark.parametrize("revision", [OLD, NEW])
+@THREE_ROWS
 def test_the_driver_reads_what_we_write(type_name: str, values: Values, expected: list[Any], revision: int) -> None:
     assert column(type_name, values, 3, revision) == expected
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [0, 1, 2], [2, 1, 0]])
+@THREE_ROWS
+def test_columns_are_laid_out_in_the_order_asked_for(
+    type_name: str, values: Values, expected: list[Any], order: list[int]
+) -> None:
+    table = Table("t", (Column("c", type_name, "a column"),))
+    block = blocks.block_of(table, 3, {"c": values}, np.array(order))
+    [found] = read(block.data(serialisation_byte=False), OLD)
+    assert list(found) == [expected[row] for row in order]
+
+
+def test_pairs_are_laid_out_in_the_order_asked_for() -> None:
+    rows = [[("a", 1.0)], [], [("b", 2.0), ("c", 3.0)]]
+    turned = blocks.lay_out("Array(Tuple(String, Float64))", Pairs(rows), np.array([2, 1, 0]))
+    assert turned == blocks.lay_out("Array(Tuple(String, Float64))", Pairs(rows[::-1]))
+
+
+@pytest.mark.parametrize("count", [254, 255, 256, 300])
+def test_null_is_told_from_every_category(count: int) -> None:
+    names = [f"name {number}" for number in range(count)]
+    values = pl.Series([names[0], None, names[-1]], dtype=pl.Enum(names))
+    assert column("LowCardinality(String)", values, 3) == [names[0].encode(), b"", names[-1].encode()]
 
 
 def test_times_are_microseconds() -> None:
