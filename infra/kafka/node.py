@@ -1,7 +1,8 @@
 """One Kafka broker on this machine: KRaft, broker and controller in one process, loopback only.
 
 It keeps what it acknowledged when its process is killed, not when the power goes: records reach the disk
-when the operating system writes them. For that, run three brokers with min.insync.replicas=2.
+when the operating system writes them. For that, run three brokers with min.insync.replicas=2, each on a
+machine of its own; ``infra.kafka.cluster`` runs three on this one, to see how that behaves.
 
 ``python -m infra.kafka.node --data DIR --port N`` formats the folder when it is new and becomes the broker
 by exec, so that a supervisor's signals and exit codes are the broker's own. Tests use ``KafkaNode``.
@@ -38,6 +39,7 @@ START_TIMEOUT_S = 60.0
 # A clean end takes half a second; a broker with many dirty segments somewhat more.
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.02
+MOST_COPIES = 3
 
 # A broker that lives for a few tests does not earn back what the optimising compiler costs: half of its start.
 QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
@@ -47,19 +49,20 @@ STORAGE_TOOL_CLASS = "kafka.tools.StorageTool"
 
 _SERVER_PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={node_id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 log.dirs={log_dir}
-# One node holds the only copy of everything.
-default.replication.factor=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+# One node holds the only copy of everything; of several, a write is acknowledged by all but one.
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={copies}
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={in_sync}
 # The default of 50 partitions each serves clusters; here it would be 50 folders a topic to open at every
 # start.
 offsets.topic.num.partitions=4
@@ -102,14 +105,40 @@ Configuration:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """A node's place in a cluster whose nodes are all known beforehand."""
+
+    node_id: int
+    """From 1."""
+    cluster_id: str
+    controller_ports: tuple[int, ...]
+    """Of all nodes, by node id from 1: where they agree on who leads. Kept over restarts."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """Where a node lives. ``controller_port`` is for the node itself; no client uses it."""
+    """Where a node lives. ``controller_port`` is for the nodes themselves; no client uses it.
+
+    Without ``membership`` the node is a cluster by itself.
+    """
 
     data_dir: Path
     port: int
     controller_port: int
     host: str = LOOPBACK
     heap_mib: int = DEFAULT_HEAP_MIB
+    membership: Membership | None = None
+
+    @property
+    def voters(self) -> str:
+        """Nodes that elect the controller, as Kafka spells them."""
+        ports = (self.controller_port,) if self.membership is None else self.membership.controller_ports
+        return ",".join(f"{number}@{self.host}:{port}" for number, port in enumerate(ports, start=1))
+
+    @property
+    def copies(self) -> int:
+        """How many nodes hold each record: three, or as many as there are."""
+        return min(MOST_COPIES, 1 if self.membership is None else len(self.membership.controller_ports))
 
     @property
     def log_dir(self) -> Path:
@@ -132,6 +161,10 @@ def write_files(settings: NodeSettings) -> None:
             host=settings.host,
             port=settings.port,
             controller_port=settings.controller_port,
+            node_id=1 if settings.membership is None else settings.membership.node_id,
+            voters=settings.voters,
+            copies=settings.copies,
+            in_sync=max(1, settings.copies - 1),
             log_dir=settings.log_dir.absolute(),
         ),
         encoding="utf-8",
@@ -168,13 +201,17 @@ def server_command(runtime: KafkaRuntime, settings: NodeSettings, flags: Sequenc
     return java_command(runtime, settings, SERVER_CLASS, [str(settings.properties_file.absolute())], [heap, *flags])
 
 
+def new_cluster_id() -> str:
+    """As Kafka makes them: a random uuid in 22 characters."""
+    # A leading dash would be read as an option.
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=").replace("-", "_")
+
+
 def format_storage(runtime: KafkaRuntime, settings: NodeSettings) -> None:
     """Give a new folder its cluster id; a folder that has one is left alone. NodeStartError when it fails."""
     if (settings.log_dir / "meta.properties").is_file():
         return
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
-    # A leading dash would be read as an option.
-    cluster_id = cluster_id.replace("-", "_")
+    cluster_id = new_cluster_id() if settings.membership is None else settings.membership.cluster_id
     command = java_command(
         runtime,
         settings,
@@ -213,6 +250,7 @@ class KafkaNode:
         runtime: KafkaRuntime | None = None,
         heap_mib: int = DEFAULT_HEAP_MIB,
         flags: Sequence[str] = QUICK_FLAGS,
+        membership: Membership | None = None,
     ) -> None:
         self._temporary = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="touchstone-kafka-"))
@@ -220,6 +258,7 @@ class KafkaNode:
         self._runtime = runtime
         self._heap_mib = heap_mib
         self._flags = tuple(flags)
+        self._membership = membership
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -240,16 +279,17 @@ class KafkaNode:
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> KafkaNode:
         """Start and wait until the broker answers a client. NodeStartError when it does not in time."""
+        self.launch()
+        self.await_ready(timeout_s)
+        return self
+
+    def launch(self) -> None:
+        """Start without waiting: a node of a cluster answers only once most of the others do."""
         if self._process is not None and self._process.poll() is None:
             raise KafkaInfraError("the node runs already")
-        runtime = self._runtime = self._runtime or runtime_from_environment()
-        settings = NodeSettings(
-            self.data_dir, self.port, free_port(avoid=frozenset({self.port})), heap_mib=self._heap_mib
-        )
         if not is_free(self.port):
             raise NodeStartError(f"port {self.port} is taken")
-        write_files(settings)
-        format_storage(runtime, settings)
+        runtime, settings = self.prepare()
         command = launch_command(
             server_command(runtime, settings, self._flags),
             parent_pid=os.getpid(),
@@ -257,13 +297,31 @@ class KafkaNode:
         )
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + timeout_s
+
+    def prepare(self) -> tuple[KafkaRuntime, NodeSettings]:
+        """Write the node's files and format its folder if it is new; NodeStartError when that fails."""
+        runtime = self._runtime = self._runtime or runtime_from_environment()
+        membership = self._membership
+        settings = NodeSettings(
+            self.data_dir,
+            self.port,
+            free_port(avoid=frozenset({self.port}))
+            if membership is None
+            else membership.controller_ports[membership.node_id - 1],
+            heap_mib=self._heap_mib,
+            membership=membership,
+        )
+        write_files(settings)
+        format_storage(runtime, settings)
+        return runtime, settings
+
+    def await_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until the broker answers a client; kills it and raises NodeStartError when it does not in time."""
         try:
-            self._await_ready(deadline)
+            self._await_ready(time.monotonic() + timeout_s)
         except BaseException:
             self.kill()
             raise
-        return self
 
     def _await_ready(self, deadline: float) -> None:
         process = self._process
