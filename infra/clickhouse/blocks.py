@@ -185,17 +185,15 @@ def low_cardinality(values: pl.Series, order: Order | None = None) -> bytes:
     """Values of LowCardinality(String) from a String or Enum series; null becomes empty."""
     if values.null_count() == len(values):
         return coded([""], np.zeros(len(values), dtype=np.uint8))
-    if isinstance(values.dtype, pl.Enum):
-        # Codes are as narrow as they can be, and null is 0: one more than the categories must fit.
-        physical = values.to_physical()
-        wide = physical.cast(pl.Int64) if len(values.dtype.categories) >= _CODE_TYPES[0][0] else physical
-        return coded(["", *values.dtype.categories], _ordered((wide + 1).fill_null(0).to_numpy(), order))
-    encoded = _one_chunk(values).dictionary_encode()
-    names, codes = encoded.dictionary.to_pylist(), encoded.indices
-    if codes.null_count:
-        empty = names.index("") if "" in names else len(names)
-        names, codes = [*names, ""][: max(len(names), empty + 1)], codes.fill_null(empty)
-    return coded(names, _ordered(codes.to_numpy(), order))
+    if not isinstance(values.dtype, pl.Enum):
+        # Sorted, so that the same values make the same block again. What is no category, the empty name, becomes null.
+        names = values.unique().sort()
+        values = values.cast(pl.Enum(names.filter(names != "")), strict=False)
+    categories = values.dtype.categories  # type: ignore[attr-defined]
+    places = values.to_physical()
+    # As narrow as they come; null becomes 0, so one more than the categories must fit.
+    wide = places.cast(pl.Int64) if len(categories) >= _CODE_TYPES[0][0] else places
+    return coded(["", *categories], _ordered((wide + 1).fill_null(0).to_numpy(), order))
 
 
 def pairs(values: Pairs) -> tuple[Part, ...]:
