@@ -208,19 +208,18 @@ def pairs(values: Pairs) -> tuple[Part, ...]:
 
 def string_maps(values: pl.Series, order: Order | None = None) -> tuple[Part, ...]:
     """Values of Map(String, String) from a map series: ends of the rows, keys, values; null becomes empty."""
-    maps = _one_chunk(values)
-    starts = maps.offsets.to_numpy().astype(np.int64)
-    if starts[-1] == starts[0]:
+    lists = values.to_physical()
+    lengths = _ordered(lists.list.len().fill_null(0).to_numpy(), order)
+    # Few rows have entries: no others are touched.
+    rows = np.flatnonzero(lengths)
+    if not rows.size:
         return (bytes(8 * len(values)),)
-    keys, items = pl.Series(maps.keys), pl.Series(maps.items)
-    if order is None:
-        entries = slice(starts[0], starts[-1])
-        return _memory(starts[1:] - starts[0]), strings(keys[entries]), strings(items[entries])
-    lengths = np.diff(starts)[order]
-    ends = np.cumsum(lengths)
-    # Each entry's place: where its row's entries begin, and how far it is behind the first of them.
-    places = np.repeat(starts[:-1][order] - (ends - lengths), lengths) + np.arange(ends[-1])
-    return _memory(ends), strings(keys, places), strings(items, places)
+    entries = lists.gather(rows if order is None else order[rows]).explode().struct
+    return (
+        _memory(np.cumsum(lengths, dtype=np.int64)),
+        strings(entries.field("key")),
+        strings(entries.field("value")),
+    )
 
 
 def _ordered(values: npt.NDArray[Any], order: Order | None) -> npt.NDArray[Any]:
