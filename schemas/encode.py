@@ -18,7 +18,7 @@ Record = dict[str, Any]
 Nullable fields, ``channel`` and ``attributes`` may be left out or None.
 """
 
-_MAX_CACHED: Final = 4096
+MAX_CACHED: Final = 4096
 """Entries a cache may hold before it starts again: bounds memory when a sender makes up names."""
 
 _REPEATING: Final = frozenset({"source", "touchpoint", "channel", "currency", "received_at", "rating"})
@@ -70,7 +70,7 @@ class _Strings(dict[str, bytes]):
     """Encoded strings of fields that repeat."""
 
     def __missing__(self, text: str) -> bytes:
-        if len(self) >= _MAX_CACHED:
+        if len(self) >= MAX_CACHED:
             self.clear()
         body = text.encode()
         encoded = self[text] = encode_long(len(body)) + body
@@ -83,7 +83,7 @@ class _Doubles(dict[float, bytes]):
     def __missing__(self, value: float) -> bytes:
         encoded = _SOME_DOUBLE.pack(2, value)
         if value:  # 0.0 and -0.0 are one key and two encodings
-            if len(self) >= _MAX_CACHED:
+            if len(self) >= MAX_CACHED:
                 self.clear()
             self[value] = encoded
         return encoded
@@ -93,7 +93,7 @@ class _Longs(dict[int, bytes]):
     """Encoded longs of fields that repeat."""
 
     def __missing__(self, value: int) -> bytes:
-        if len(self) >= _MAX_CACHED:
+        if len(self) >= MAX_CACHED:
             self.clear()
         encoded = self[value] = encode_long(value)
         return encoded
@@ -102,13 +102,13 @@ class _Longs(dict[int, bytes]):
 def _encode_map(entries: dict[str, str]) -> bytes:
     if not entries:
         return b"\x00"
-    parts = [encode_long(len(entries))]
+    count = len(entries)
+    encoded = _LENGTHS[count] if count < _MAX_LENGTH else encode_long(count)
     for key, value in entries.items():
         body = value.encode()
         size = len(body)
-        parts += (_MAP_KEYS[key], _LENGTHS[size] if size < _MAX_LENGTH else encode_long(size), body)
-    parts.append(b"\x00")
-    return b"".join(parts)
+        encoded += _MAP_KEYS[key] + (_LENGTHS[size] if size < _MAX_LENGTH else encode_long(size)) + body
+    return encoded + b"\x00"
 
 
 _SOME_DOUBLE: Final = struct.Struct("<Bd")
@@ -127,12 +127,11 @@ def _in_words(record: Record, error: Exception) -> str:
     return f"record does not fit the schema: {type(error).__name__}: {error}"
 
 
-class _Writer:
-    """Writes the source of one encoder; ``names`` is what that source may refer to."""
+class EncoderSource:
+    """Writes the source of one encoder, field by field in the schema's order."""
 
     def __init__(self, header: bytes) -> None:
         self.names: dict[str, Any] = {
-            "HEADER": header,
             "LENGTHS": _LENGTHS,
             "SOME_LENGTHS": _SOME_LENGTHS,
             "TWO_MORE": _TWO_MORE,
@@ -144,19 +143,46 @@ class _Writer:
             "EncodeError": EncodeError,
             "in_words": _in_words,
         }
+        """What the source may refer to."""
         self.lines: list[str] = []
-        self.parts = ["HEADER"]
+        self._parts: list[str | bytes] = [header]
+
+    def constant(self, value: bytes) -> None:
+        """Bytes that are the same in every record."""
+        last = self._parts[-1]
+        if isinstance(last, bytes):
+            self._parts[-1] = last + value
+        else:
+            self._parts.append(value)
+
+    def expression(self, source: str) -> None:
+        """Bytes that ``source`` evaluates to."""
+        self._parts.append(source)
 
     def field(self, name: str, avro_type: Any) -> None:
+        """A field that is read from ``record``."""
         if isinstance(avro_type, list):
-            self._nullable(name, avro_type)
-            return
-        if name in _MAY_BE_LEFT_OUT:
+            branch = _branch(name, avro_type)
+            if isinstance(branch, dict) and branch["type"] == "enum":
+                table: dict[str | None, bytes] = {s: b"\x02" + encode_long(i) for i, s in enumerate(branch["symbols"])}
+                table[None] = b"\x00"
+                self.names[f"ENUM_{name}"] = table
+                self._parts.append(f"ENUM_{name}[get({name!r})]")
+                return
+            self.lines.append(f"{name} = get({name!r})")
+        elif name in _MAY_BE_LEFT_OUT:
             self.names[f"DEFAULT_{name}"] = _MAY_BE_LEFT_OUT[name]
             self.lines.append(f"{name} = get({name!r}) or DEFAULT_{name}")
         else:
             self.lines.append(f"{name} = record[{name!r}]")
-        self.parts += self._value(name, avro_type)
+        self.variable(name, avro_type)
+
+    def variable(self, name: str, avro_type: Any) -> None:
+        """A field whose value the lines so far have put into the variable of its name."""
+        if isinstance(avro_type, list):
+            self._nullable(name, _branch(name, avro_type))
+        else:
+            self._parts += self._value(name, avro_type)
 
     def _value(self, name: str, avro_type: Any) -> list[str]:
         """Expressions of the bytes of variable ``name``; statements they need first go to the lines."""
@@ -194,17 +220,7 @@ class _Writer:
             raise EncodeError(f"no encoder for field {name} of type {avro_type}")
         return [f"{simple[kind]}({name})"]
 
-    def _nullable(self, name: str, union: list[Any]) -> None:
-        if len(union) != 2 or union[0] != "null":
-            raise EncodeError(f"field {name}: only unions of null and one type are known")
-        branch = union[1]
-        if isinstance(branch, dict) and branch["type"] == "enum":
-            table: dict[str | None, bytes] = {s: b"\x02" + encode_long(i) for i, s in enumerate(branch["symbols"])}
-            table[None] = b"\x00"
-            self.names[f"ENUM_{name}"] = table
-            self.parts.append(f"ENUM_{name}[get({name!r})]")
-            return
-        self.lines.append(f"{name} = get({name!r})")
+    def _nullable(self, name: str, branch: Any) -> None:
         self.lines.append(f"if {name} is None: some_{name} = b'\\x00'")
         if branch == "double" and name in _REPEATING:
             self.names[f"CACHE_{name}"] = _Doubles()
@@ -221,35 +237,43 @@ class _Writer:
             else:
                 value.insert(0, "b'\\x02'")
             self.lines.append(f"    some_{name} = {' + '.join(value)}")
-        self.parts.append(f"some_{name}")
+        self._parts.append(f"some_{name}")
 
     @staticmethod
     def _prefix(name: str, *, some: bool = False) -> str:
         table, otherwise = ("SOME_LENGTHS", "b'\\x02' + ") if some else ("LENGTHS", "")
         return f"({table}[size_{name}] if size_{name} < {_MAX_LENGTH} else {otherwise}encode_long(size_{name}))"
 
-    def source(self) -> str:
-        body = [*self.lines, f"return b''.join(({', '.join(self.parts)}))"]
-        return "\n".join(
+    def compile(self, name: str, arguments: str = "record") -> Callable[..., bytes]:
+        """The function. Its first argument is ``record``, a mapping."""
+        parts = (repr(part) if isinstance(part, bytes) else part for part in self._parts)
+        source = "\n".join(
             [
-                "def encode(record):",
+                f"def encode({arguments}):",
                 "    get = record.get",
                 "    try:",
-                *(f"        {line}" for line in body),
+                *(f"        {line}" for line in self.lines),
+                f"        return b''.join(({', '.join(parts)}))",
                 "    except Exception as error:",
                 "        raise EncodeError(in_words(record, error)) from error",
             ]
         )
+        exec(compile(source, f"<encoder of {name}>", "exec"), self.names)
+        generated: Callable[..., bytes] = self.names["encode"]
+        return generated
+
+
+def _branch(name: str, union: list[Any]) -> Any:
+    if len(union) != 2 or union[0] != "null":
+        raise EncodeError(f"field {name}: only unions of null and one type are known")
+    return union[1]
 
 
 def _generate(document: dict[str, Any], header: bytes) -> Callable[[Record], bytes]:
-    writer = _Writer(header)
+    source = EncoderSource(header)
     for field in document["fields"]:
-        writer.field(field["name"], field["type"])
-    code = compile(writer.source(), f"<encoder of {document['name']}>", "exec")
-    exec(code, writer.names)
-    generated: Callable[[Record], bytes] = writer.names["encode"]
-    return generated
+        source.field(field["name"], field["type"])
+    return source.compile(document["name"])
 
 
 _FIELDS: Final = frozenset(field["name"] for field in CURRENT.document["fields"])

@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from schemas.encode import Record, encode
+from schemas.encode_event import DoubtfulEventError, encode_events
 from schemas.reasons import Reason, Verdict
 from schemas.refusals import Problem, RefusedEventError, explain
 from schemas.scalars import MAX_EXACT_JSON_AMOUNT
@@ -118,19 +119,16 @@ def _admit_good(body: bytes, members: int, received_at_us: int, limits: Limits) 
     seen += sum(len(event["attributes"]) for event in events if event.get("attributes"))
     if seen != members:
         return None
-    sender_ids = [event["event_id"] for event in events]
     try:
-        records = [to_record(event, received_at_us) for event in events]
-    except RefusedEventError:
-        return None
-    if max(record["occurred_at"] for record in records) - received_at_us > limits.future_warned_us:
+        values = encode_events(events, received_at_us, received_at_us + limits.future_warned_us)
+    except DoubtfulEventError:
         return None
     return Admission(
         received_at_us,
-        results=[{"event_id": sender_id, "verdict": "ok"} for sender_id in sender_ids],
-        keys=[record["customer_id"] for record in records],
-        values=[encode(record) for record in records],
-        positions=list(range(len(records))),
+        results=[{"event_id": event["event_id"], "verdict": "ok"} for event in events],
+        keys=[event["customer_id"] for event in events],
+        values=values,
+        positions=list(range(len(events))),
     )
 
 
