@@ -18,7 +18,7 @@ from infra.kafka.errors import ClusterUnreachableError, KafkaInfraError
 
 _log: Final = logging.getLogger(__name__)
 
-_ANY_PARTITION: Final = -1
+ANY_PARTITION: Final = -1
 _MAX_RECORD_BYTES: Final = 2 << 20
 """As the largest topic takes it; the topics themselves hold the finer limit."""
 _MAX_QUEUED_KIB: Final = 256 << 10
@@ -164,7 +164,7 @@ class LogProducer:
         queued = 0
         try:
             for key, value in zip(keys or repeat(None), values, strict=False):
-                produce(topic, value, key, _ANY_PARTITION, report, None, timestamp_ms)
+                produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
                 queued += 1
         except BufferError:
             delivery.give_up(len(values) - queued, KafkaError(KafkaError._QUEUE_FULL))

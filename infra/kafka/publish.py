@@ -2,44 +2,92 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.kafka.errors import ClusterUnreachableError
-from infra.kafka.producer import Delivery, LogProducer
+from infra.kafka.producer import ANY_PARTITION, client_config
+
+_log: Final = logging.getLogger(__name__)
 
 _SLICE: Final = 20_000
 """Records under way at once: bounds the producer's queue."""
+_LINGER_MS: Final = 5
+"""Records travel together while they are being queued; then `flush` sends the rest at once, whatever this says."""
 
 
 class Publisher:
-    """A producer for one thread at a time."""
+    """A producer for one thread at a time.
 
-    def __init__(self, bootstrap: str, *, timeout_s: float = 15.0) -> None:
+    Nobody is called for a record that is acknowledged, which would take the interpreter's lock from other threads
+    thousands of times: no record left in the queue and no error is the acknowledgement of all.
+    """
+
+    def __init__(
+        self, bootstrap: str, *, timeout_s: float = 15.0, make_client: Callable[[dict[str, Any]], Producer] = Producer
+    ) -> None:
         """``timeout_s``: longest wait for the acknowledgement of one slice of records."""
-        self._producer = LogProducer(bootstrap, linger_ms=0, delivery_timeout_ms=int(timeout_s * 1000))
+        self._bootstrap = bootstrap
+        self._config = client_config(
+            bootstrap, linger_ms=_LINGER_MS, delivery_timeout_ms=int(timeout_s * 1000), max_records=2 * _SLICE
+        ) | {"delivery.report.only.error": True, "logger": _log}
         self._timeout_s = timeout_s
+        self._make_client = make_client
+        self._client = make_client(self._config)
 
     def publish(self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
         """Send records and wait. Raises ClusterUnreachableError; some may be in the log then: send them all again."""
         for start in range(0, len(values), _SLICE):
             part = slice(start, start + _SLICE)
-            self._publish(topic, keys[part], values[part], timestamp_ms)
+            error = self._publish(topic, keys[part], values[part], timestamp_ms)
+            if error is not None:
+                self._renew()
+                why = f"{len(values)} records for topic {topic}: {error.str()}"
+                raise ClusterUnreachableError(f"Kafka at {self._bootstrap} did not take {why}")
 
-    def _publish(self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
-        done: list[Delivery] = []
-        self._producer.send(topic, keys, values, timestamp_ms, done.append)
+    def _publish(
+        self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int
+    ) -> KafkaError | None:
+        """The first error; None if every record is in the log."""
+        failed: list[KafkaError] = []
+
+        def report(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
         # A little longer than the client itself waits, so that its own report comes first.
-        deadline = time.monotonic() + self._timeout_s + 5.0
-        while not done and time.monotonic() < deadline:
-            if not self._producer.poll():
-                time.sleep(0.002)
-        if not done or not done[0].complete:
-            error = done[0].error if done else None
-            why = error.str() if error is not None else "no answer in time"
-            raise ClusterUnreachableError(f"Kafka did not take {len(values)} records for topic {topic}: {why}")
+        deadline_s = time.monotonic() + self._timeout_s + 5.0
+        produce = self._client.produce
+        for key, value in zip(keys, values, strict=True):
+            try:
+                produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
+            except BufferError:  # large records fill the queue before a slice is through
+                self._client.flush(deadline_s - time.monotonic())
+                try:
+                    produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
+                except BufferError:
+                    return KafkaError(KafkaError._QUEUE_FULL)
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                return error
+        left = self._client.flush(deadline_s - time.monotonic())
+        if failed:
+            return failed[0]
+        return KafkaError(KafkaError._MSG_TIMED_OUT) if left else None
+
+    def _renew(self) -> None:
+        """Begin anew without what is left of the records that failed: they are sent again, or given up, by the caller.
+
+        An idempotent client cannot go on after some errors, and this one is rid of them all.
+        """
+        self._client.purge()
+        self._client.flush(0)
+        self._client = self._make_client(self._config)
 
     def close(self) -> None:
         """Wait shortly for what is under way."""
-        self._producer.flush(self._timeout_s)
+        self._client.flush(self._timeout_s)
