@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from infra.kafka.errors import ClusterRefusedError, ClusterUnreachableError
 
 _POLL_S: Final = 0.5
+_NOBODY_ANSWERS: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def read_partition(
         consumer.assign([place])
         reached, heard_s = start, time.monotonic()
         while reached < end:
-            records, reached = _records(consumer.consume(most, timeout=_POLL_S), reached, end)
+            # Never more than there are: the library waits in vain for the rest.
+            messages = consumer.consume(min(most, end - reached), timeout=_POLL_S)
+            records, reached = _records(messages, reached, end)
             if len(records.offsets):
                 heard_s = time.monotonic()
                 yield records
@@ -66,7 +69,8 @@ def read_partition(
             if time.monotonic() - heard_s > timeout_s:
                 raise ClusterUnreachableError(f"{where}: nothing came for {timeout_s:.0f} s at offset {reached}")
     except KafkaException as error:
-        raise ClusterRefusedError(f"{where}: {error.args[0]}") from error
+        known = ClusterUnreachableError if error.args[0].code() in _NOBODY_ANSWERS else ClusterRefusedError
+        raise known(f"{where}: {error.args[0]}") from error
     finally:
         consumer.close()
 

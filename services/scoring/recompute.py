@@ -36,6 +36,8 @@ NOT_RECOMPUTED: Final = frozenset(
         *("recent_ids", "ids_horizon_s"),
     }
 )
+PLACED: Final = ("log_partition", "log_offset", "updated_at")
+"""Columns of `placed_sql`: where in the log a customer's state stands."""
 RECOMPUTED: Final = tuple(column for column in CUSTOMER_STATE.columns if column.name not in NOT_RECOMPUTED)
 """Columns of the query, in order, with the names and types of `customer_state`."""
 
@@ -171,4 +173,18 @@ def recompute_sql(activity_kinds: Iterable[str], where: str = "", source: str = 
     return (
         f"WITH\n    {separator.join(shared)}\nSELECT\n    {separator.join(columns)}\n"
         f"FROM\n(\n    {_per_event(source, where)}\n)\nGROUP BY customer_id"
+    )
+
+
+def placed_sql(where: str = "", source: str = EVENTS) -> str:
+    """A SELECT of ``customer_id`` and `PLACED`, one row per customer with any event, reviews among them.
+
+    ``where`` and ``source`` as for `recompute_sql`.
+    """
+    latest = "tuple(log_offset, log_partition, received_at)"
+    condition = f" WHERE {where}" if where else ""
+    return (
+        f"SELECT customer_id, tupleElement(latest, 2) AS log_partition, tupleElement(latest, 1) AS log_offset, "
+        f"tupleElement(latest, 3) AS updated_at\nFROM (SELECT customer_id, max({latest}) AS latest "
+        f"FROM {source}{condition} GROUP BY customer_id)"
     )

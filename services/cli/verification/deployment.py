@@ -1,0 +1,72 @@
+"""What a check works on: the tables, the log, how far the stream has come, and the model that judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from infra.clickhouse.client import ClickHouse, connect
+from infra.kafka.admin import KafkaAdmin
+from schemas.tables import DATABASE, MODELS
+from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
+from services.cli.addresses import Addresses, locate
+from services.cli.figures import clickhouse_settings
+from services.cli.reading import quiet_driver
+from services.cli.settings import StackSettings
+from services.scoring.risk.model import DEFAULT, RiskModel
+
+STATEMENT_S: Final = 600
+"""A recompute may read a whole table."""
+RETRY_S: Final = 30
+"""How long a statement that failed for a passing reason is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Positions are by partition, read before anything else: what is committed is in the tables."""
+
+    client: ClickHouse
+    where: Addresses
+    begins: dict[int, int]
+    """Offset of the oldest record that the log still has."""
+    committed: dict[int, int]
+    """Records below are done with: their effects are written."""
+    model: RiskModel
+    models: int
+    """How many models have ever been active."""
+
+    @property
+    def log_is_whole(self) -> bool:
+        """Nothing has been deleted from its beginning."""
+        return not any(self.begins.values())
+
+
+def positions(bootstrap: str) -> tuple[dict[int, int], dict[int, int]]:
+    """Where the log begins and how far the stream has committed, by partition. KafkaInfraError."""
+    with KafkaAdmin(bootstrap) as admin:
+        committed = {at.partition: at.committed or 0 for at in admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS)}
+        return admin.beginning_offsets(TOUCHPOINTS), committed
+
+
+@contextmanager
+def deployment(settings: StackSettings) -> Iterator[Deployment]:
+    """The running system that the settings name. Raises what Kafka's and ClickHouse's clients raise."""
+    quiet_driver()
+    where = locate(settings)
+    begins, committed = positions(where.kafka_bootstrap)
+    patient = clickhouse_settings(settings, where).model_copy(update={"timeout_s": STATEMENT_S, "retry_s": RETRY_S})
+    with connect(patient) as client:
+        model, models = _judging_model(client)
+        yield Deployment(client, where, begins, committed, model, models)
+
+
+def _judging_model(client: ClickHouse) -> tuple[RiskModel, int]:
+    """As a worker chooses it when it starts, without writing anything; and how many there have been."""
+    rows = client.query(
+        f"SELECT version, parameters FROM {DATABASE}.{MODELS.name} FINAL ORDER BY activated_at DESC, version"
+    )
+    if rows and not (rows[0][0].startswith("default-") and rows[0][0] != DEFAULT.version):
+        return RiskModel.from_json(rows[0][1]), len(rows)
+    return DEFAULT, max(1, len(rows))

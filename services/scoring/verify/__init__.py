@@ -1,0 +1,1 @@
+"""The stream's states held to the log: folded anew, compared column by column. Pure."""
