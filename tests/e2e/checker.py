@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, TopicPartition
 from infra.clickhouse import states
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.admin import KafkaAdmin
-from schemas.decode import MARKER_BYTES, decode
+from schemas.decode import COLUMNS, MARKER_BYTES, decode
 from schemas.rejected import STAGE_LOG
 from schemas.signal import Crossing
 from schemas.state_layout import BANDS, CODES, FLOATS, INTS, PACKED, NameList
@@ -214,6 +214,49 @@ def check_events(client: ClickHouse, expected: Expected) -> None:
     rows = client.frame("SELECT event_id FROM touchstone.touchpoints FINAL").get_column("event_id")
     assert rows.len() == len(expected.stored_ids)
     assert set(rows.to_list()) == expected.stored_ids
+
+
+def check_rows(client: ClickHouse, expected: Expected) -> None:
+    """Stored, rejected and repeated records say, column by column, what the log and the fold make of them."""
+    names = [name for name in COLUMNS if name not in _SHOWN]
+    shown = ", ".join([*names, *(f"{expression} AS {name}" for name, expression in _SHOWN.items())])
+    rows = client.query(f"SELECT log_partition, log_offset, {shown} FROM touchstone.touchpoints FINAL")
+    stored = {row[:2]: dict(zip((*names, *_SHOWN), row[2:], strict=True)) for row in rows}
+    assert len(stored) == len(expected.tables.events)
+    for event in expected.tables.events.values():
+        row = stored[event["log_partition"], event["log_offset"]]
+        made = {**event, "event_id": event["event_id"].hex().upper()}
+        # The table has no null where an empty text says the same.
+        different = [name for name in COLUMNS if (row[name] or None) != (_plain(made[name]) or None)]
+        assert not different, f"{[(name, row[name], made[name]) for name in different]}"
+    rejected = client.query(
+        "SELECT log_partition, log_offset, toUnixTimestamp64Micro(rejected_at), reason, detail, hex(payload) "
+        "FROM touchstone.rejected_events FINAL WHERE stage = 'log'"
+    )
+    assert sorted(rejected) == sorted(
+        (r.log_partition, r.log_offset, r.rejected_at_us, r.reason, r.detail, r.payload.hex().upper())
+        for r in expected.tables.rejected.values()
+    )
+    repeated = client.query(
+        "SELECT log_partition, log_offset, toUnixTimestamp64Micro(received_at), customer_id, hex(event_id), conflict "
+        "FROM touchstone.repeated_events FINAL"
+    )
+    assert sorted(repeated) == sorted(
+        (r.log_partition, r.log_offset, r.received_at_us, r.customer_id, r.event_id.hex().upper(), r.conflict)
+        for r in expected.tables.repeated.values()
+    )
+
+
+_SHOWN: Final = {
+    "event_id": "hex(event_id)",
+    "occurred_at": "toUnixTimestamp64Micro(occurred_at)",
+    "received_at": "toUnixTimestamp64Micro(received_at)",
+}
+
+
+def _plain(value: Any) -> Any:
+    """Maps come from frames as lists of pairs."""
+    return {pair["key"]: pair["value"] for pair in value} if isinstance(value, list) else value
 
 
 def check_states(client: ClickHouse, expected: Expected) -> None:

@@ -6,6 +6,7 @@ Pure: the same seed and start, the same load.
 from __future__ import annotations
 
 import random
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -74,7 +75,11 @@ def make_load(plan: LoadPlan, seed: int, prefix: str, now_us: int) -> Load:
     simulated = simulate(SimulationConfig(plan.customers, now_us, days=days, seed=seed, id_prefix=prefix)).events
     load = Load()
     single: list[tuple[float, dict[str, Any], bytes | None]] = []
-    for event in sorted(chance.sample(simulated, min(plan.events, len(simulated))), key=lambda one: one["occurred_at"]):
+    chosen = chance.sample(simulated, min(plan.events, len(simulated)))
+    for event in sorted(chosen, key=lambda one: one["occurred_at"]):
+        # The simulator's ids follow from its seed alone, and a plan may be carried out twice on one stack.
+        own_id = f"{prefix}{event['event_id']}"
+        event["event_id"] = own_id if chance.random() < 0.3 else str(uuid.uuid5(uuid.NAMESPACE_OID, own_id))
         if chance.random() < plan.by_http:
             _live(load, single, event, plan, chance, now_us)
         else:
@@ -113,7 +118,7 @@ def _live(
         _send(load, _contradict(load, record), chance.uniform(at_s, plan.seconds), now_us + int(at_s * 1e6))
     if chance.random() < plan.refused:
         load.refused += 1
-        single.append((at_s, {**event, "event_id": f"no-{load.refused}", "kind": "nonsense"}, None))
+        single.append((at_s, {**event, "event_id": f"{event['customer_id']}-{load.refused}", "kind": "nonsense"}, None))
 
 
 def _past(load: Load, event: dict[str, Any], plan: LoadPlan, chance: random.Random, now_us: int) -> None:

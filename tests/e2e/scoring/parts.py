@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from confluent_kafka import Consumer, TopicPartition
+
 from infra.clickhouse.client import ClickHouse, connect
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.settings import ClickHouseSettings
@@ -123,6 +125,22 @@ class Machine:
         )
         self.workers.append(worker)
         return worker
+
+    def start_crash_worker(self, effect: str, report: int, **settings: str) -> Part:
+        """Start a worker that kills itself after an effect, see `crash_worker`, from where the group stands.
+
+        It is none of ``workers``, nor a member of their group.
+        """
+        self._started += 1
+        group = f"crash-{self._started}"
+        standing = [TopicPartition(TOUCHPOINTS, at, committed) for at, (committed, _) in self.positions().items()]
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        try:
+            consumer.commit(offsets=standing, asynchronous=False)
+        finally:
+            consumer.close()
+        module = (sys.executable, "-m", "tests.e2e.scoring.crash_worker", effect, str(report), group)
+        return Part(f"crash-worker-{self._started}", module, self.folder, {**self.environment(), **settings})
 
     def kill_worker(self, worker: Part) -> None:
         worker.kill()
