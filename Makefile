@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Fast ones first.
-TESTS := tests/unit tests/property tests/contract tests/integration tests/e2e
+TESTS := tests/unit tests/property tests/contract tests/integration tests/e2e tests/faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up down bench bench-peers clean
+.PHONY: help setup demo test check up down bench bench-peers faults faults-planted clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,14 @@ bench: $(STAMP) ## measure speed and memory; a table, and .touchstone/bench.json
 
 bench-peers: $(STAMP) ## the same fold in other engines, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers
+
+faults: RUNS ?= 20
+faults: SEED ?= 1
+faults: $(STAMP) ## faults on the real stack, checked; RUNS=20 SEED=1 (adds to .touchstone/faults.jsonl)
+	$(BIN)/python -m tests.faults run --runs $(RUNS) --seed $(SEED)
+
+faults-planted: $(STAMP) ## plant six bugs one by one; the fault runs must find each
+	$(BIN)/python -m tests.faults planted
 
 clean: ## remove the virtual environment and caches; data under .touchstone stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -65,27 +65,29 @@ def check_all(stack: Stack, run: Run, client: ClickHouse) -> list[Violation]:
     expected.read_on(log)
     bootstrap = stack.bootstrap
     found: list[Violation] = []
-    asked: list[tuple[str, Callable[[], Iterable[str] | None]]] = [
-        ("I1", lambda: acknowledged_and_missing(run.book, expected.stored_ids, log)),
-        ("I2", lambda: checker.check_fates(client, expected)),
-        ("I2", lambda: checker.check_events(client, expected)),
-        ("I3", lambda: strangers(run, stored_events(client, run.prefix))),
-        ("I4", lambda: uneven_sums(run, stored_events(client, run.prefix))),
-        ("I4", lambda: checker.check_rejected_topic(bootstrap, expected)),
-        ("I4", lambda: refusals_missing(stack, client)),
-        ("I5", lambda: checker.check_states(client, expected)),
-        ("I5", lambda: checker.check_recomputed(client)),
-        ("I6", lambda: checker.check_signals(bootstrap, client, expected)),
-        ("I7", lambda: list(stack.watch.went_back)),
-        ("I9", lambda: over_caps(stack)),
-        ("I10", lambda: wrong_answers(run)),
+    stored: list[dict[str, Any]] = []
+    asked: list[tuple[str, str, Callable[[], Iterable[str] | None]]] = [
+        ("I1", "acknowledged", lambda: acknowledged_and_missing(run.book, expected.stored_ids, log)),
+        ("I2", "one place for each record", lambda: checker.check_fates(client, expected)),
+        ("I2", "each event once", lambda: checker.check_events(client, expected)),
+        ("I3", "the run's events are read", lambda: stored.extend(stored_events(client, run.prefix))),
+        ("I3", "as sent", lambda: strangers(run, stored)),
+        ("I4", "sums by source", lambda: uneven_sums(run, stored)),
+        ("I4", "topic rejected", lambda: checker.check_rejected_topic(bootstrap, expected)),
+        ("I4", "refused at the edge", lambda: refusals_missing(stack, client)),
+        ("I5", "states are those of the fold", lambda: checker.check_states(client, expected)),
+        ("I5", "states are those of the query", lambda: checker.check_recomputed(client)),
+        ("I6", "signals", lambda: checker.check_signals(bootstrap, client, expected)),
+        ("I7", "positions", lambda: list(stack.watch.went_back)),
+        ("I9", "caps", lambda: over_caps(stack)),
+        ("I10", "answers", lambda: wrong_answers(run)),
     ]
-    for invariant, ask in asked:
+    for invariant, what, ask in asked:
         try:
             found += [Violation(invariant, detail) for detail in ask() or ()]
         except AssertionError as error:
-            lines = str(error).strip().splitlines() or [ask.__name__]
-            found.append(Violation(invariant, " ".join(line.strip() for line in lines[:12])[:600]))
+            said = " ".join(line.strip() for line in str(error).strip().splitlines()[:12])[:600]
+            found.append(Violation(invariant, f"{what}: {said or 'not so'}"))
     return found
 
 
