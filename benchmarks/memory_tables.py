@@ -10,7 +10,6 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import COLUMNS
-from schemas.signal import Crossing
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.state import Ints, States
 
@@ -48,13 +47,13 @@ class MemoryTables:
         if events:
             raise RuntimeError(f"the benchmark's log has a repeated event: {events[0]}")
 
-    def write_signals(self, crossings: Sequence[Crossing]) -> None:
+    def write_signals(self, crossings: pl.DataFrame) -> None:
         """Nothing is kept."""
 
     def save_states(self, states: StateRows) -> None:
         """Nothing is kept."""
 
-    def publish_signals(self, crossings: Sequence[Crossing]) -> None:
+    def publish_signals(self, crossings: pl.DataFrame) -> None:
         """Nobody listens."""
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:

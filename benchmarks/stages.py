@@ -28,7 +28,7 @@ from benchmarks.log import Log, LogSpec, kept
 from benchmarks.memory_tables import MemoryTables
 from infra.clickhouse import events as event_table
 from infra.clickhouse import states as state_table
-from services.scoring import core, judge, readings, step
+from services.scoring import core, readings, step
 from services.scoring.cache import StateCache
 from services.scoring.core import Core, Effects, Written
 from services.scoring.record_batches.worker import GC_THRESHOLD
@@ -86,7 +86,7 @@ def timed_core(watch: Stopwatch) -> Iterator[None]:
         (core, "prepare", "read"),
         (step, "fold", "fold"),
         (step, "judge", "judge"),
-        (judge, "explain", "signals"),
+        (step, "explain", "signals"),
         (core, "step", "fold"),
     )
     with ExitStack() as stack:
@@ -162,7 +162,7 @@ def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile |
                 effects = subject.take(partition, offsets, values, stamps, [work])
             work.add(effects)
             counted += len(values)
-            signals += len(effects.signals)
+            signals += sum(crossings.height for crossings in effects.signals)
             if work.records >= WRITE_RECORDS:
                 write()
                 work = Effects()
@@ -175,10 +175,10 @@ def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile |
 def _lay_out(written: list[Written]) -> None:
     frame = pl.concat([part.frame for part in written])
     event_table.to_block(
-        frame.drop("log_offset"),
+        frame.drop("log_partition", "log_offset"),
         np.concatenate([part.valence for part in written]),
         np.concatenate([part.weight for part in written]),
-        np.concatenate([np.full(part.frame.height, part.partition, dtype=np.int64) for part in written]),
+        frame.get_column("log_partition").to_numpy(),
         frame.get_column("log_offset").to_numpy(),
     )
 

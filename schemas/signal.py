@@ -1,40 +1,43 @@
 """The record of topic ``loyalty-signals``: JSON, keyed by customer, one per crossing of a risk band.
 
-`Crossing` is what the stream writes, thousands at a time; `LoyaltySignal` is the contract that readers parse with, and
-a test holds the first to the second.
+The stream writes frames of crossings, thousands of rows at a time; `LoyaltySignal` is the contract that readers parse
+with, and a test holds the first to the second.
 """
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-import orjson
+import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.state_layout import BANDS
 
 Band = Literal["low", "elevated", "high"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """A customer's loyalty risk crossed a level. ``reasons``: sentence and signed log-odds, largest first."""
-
-    signal_id: bytes
-    customer_id: str
-    judged_at_us: int
-    from_band: str
-    to_band: str
-    risk: float
-    score: float
-    trend: float
-    confidence: float
-    value_at_risk: float
-    reasons: list[tuple[str, float]]
-    model_version: str
-    log_partition: int
-    log_offset: int
+BAND_TYPE: Final = pl.Enum(BANDS)
+REASONS_TYPE: Final = pl.List(pl.Struct({"reason": pl.String, "log_odds": pl.Float64}))
+CROSSINGS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    "signal_id": pl.Binary,
+    "customer_id": pl.String,
+    "judged_at": pl.Int64,
+    "from_band": BAND_TYPE,
+    "to_band": BAND_TYPE,
+    "risk": pl.Float64,
+    "score": pl.Float64,
+    "trend": pl.Float64,
+    "confidence": pl.Float64,
+    "value_at_risk": pl.Float64,
+    "reasons": REASONS_TYPE,
+    "model_version": pl.String,
+    "log_partition": pl.Int64,
+    "log_offset": pl.Int64,
+}
+"""Columns of a frame of crossings, those of table ``loyalty_signals``. ``judged_at`` is integer UTC microseconds,
+``signal_id`` sixteen bytes, ``reasons`` sentences with signed log-odds, largest first."""
 
 
 class Reason(BaseModel):
@@ -65,23 +68,22 @@ class LoyaltySignal(BaseModel):
     log_offset: int
 
 
-def encode_crossing(crossing: Crossing) -> bytes:
-    """The record's bytes."""
-    return orjson.dumps(
-        {
-            "signal_id": str(uuid.UUID(bytes=crossing.signal_id)),
-            "customer_id": crossing.customer_id,
-            "judged_at_us": crossing.judged_at_us,
-            "from_band": crossing.from_band,
-            "to_band": crossing.to_band,
-            "risk": crossing.risk,
-            "score": crossing.score,
-            "trend": crossing.trend,
-            "confidence": crossing.confidence,
-            "value_at_risk": crossing.value_at_risk,
-            "reasons": [{"reason": reason, "log_odds": log_odds} for reason, log_odds in crossing.reasons],
-            "model_version": crossing.model_version,
-            "log_partition": crossing.log_partition,
-            "log_offset": crossing.log_offset,
-        }
-    )
+_HEX: Final = pl.col("signal_id").bin.encode("hex")
+_UUID: Final = pl.concat_str(
+    [_HEX.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))], separator="-"
+)
+_RECORD: Final = pl.struct(
+    [
+        _UUID.alias("signal_id"),
+        *(
+            pl.col(name).alias("judged_at_us" if name == "judged_at" else name)
+            for name in CROSSINGS
+            if name != "signal_id"
+        ),
+    ]
+)
+
+
+def encode_crossings(crossings: pl.DataFrame) -> list[bytes]:
+    """The records' bytes, one for each row of a frame of `CROSSINGS`."""
+    return crossings.select(_RECORD.struct.json_encode().cast(pl.Binary)).to_series().to_list()

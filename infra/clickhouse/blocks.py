@@ -51,9 +51,11 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Lists of (text, number), one list a row."""
+    """Lists of (text, number), one list a row: how many each row has, and all of them one after another."""
 
-    rows: Sequence[Sequence[tuple[str, float]]]
+    lengths: npt.NDArray[Any]
+    texts: pl.Series
+    numbers: npt.NDArray[np.float64]
 
 
 Values = pl.Series | npt.NDArray[Any] | Coded | Pairs
@@ -198,11 +200,10 @@ def low_cardinality(values: pl.Series, order: Order | None = None) -> bytes:
 
 def pairs(values: Pairs) -> tuple[Part, ...]:
     """Values of Array(Tuple(String, Float64)): ends of the rows, texts, numbers."""
-    flat = [pair for row in values.rows for pair in row]
     return (
-        np.cumsum([len(row) for row in values.rows], dtype=np.int64).tobytes(),
-        strings(pl.Series([text for text, _ in flat], dtype=pl.String)),
-        numbers(np.array([number for _, number in flat], dtype=np.float64), "<f8"),
+        _memory(np.cumsum(values.lengths, dtype=np.int64)),
+        strings(values.texts),
+        numbers(values.numbers, "<f8"),
     )
 
 

@@ -15,7 +15,7 @@ from infra.clickhouse.client import ClickHouse
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
 from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
-from schemas.signal import Crossing, encode_crossing
+from schemas.signal import encode_crossings
 from schemas.tables import DATABASE, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
@@ -118,7 +118,7 @@ class ClickHouseTables:
             ],
         )
 
-    def write_signals(self, crossings: Sequence[Crossing]) -> None:
+    def write_signals(self, crossings: pl.DataFrame) -> None:
         signals.write_signals(self._client, crossings)
 
     def save_states(self, rows: StateRows) -> None:
@@ -147,12 +147,13 @@ class KafkaTopics:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def publish_signals(self, crossings: Sequence[Crossing]) -> None:
+    def publish_signals(self, crossings: pl.DataFrame) -> None:
+        judged_us = crossings.get_column("judged_at").to_numpy()
         self._publisher.publish(
             SIGNALS_TOPIC,
-            [crossing.customer_id for crossing in crossings],
-            [encode_crossing(crossing) for crossing in crossings],
-            max(crossing.judged_at_us for crossing in crossings) // 1000,
+            crossings.get_column("customer_id").to_list(),
+            encode_crossings(crossings),
+            int(judged_us.max()) // 1000,
         )
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:

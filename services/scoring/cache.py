@@ -78,8 +78,10 @@ class StateCache:
         self._used[slots[slots >= 0]] = self._turn
         return slots
 
-    def admit(self, missing: Sequence[str], load: Callable[[Sequence[str]], StoredStates], partition: int) -> None:
+    def admit(self, missing: Sequence[str], load: Callable[[Sequence[str]], StoredStates], partitions: Ints) -> None:
         """Make room for distinct customers that are not here and fill it: from the store, or empty for new ones.
+
+        ``partitions``: where each of them lives if it is new.
 
         Raises `CacheFullError` when too many slots are held; what is written makes room.
         """
@@ -89,7 +91,7 @@ class StateCache:
         stored = load(missing)
         slots = np.array([self._free.pop() for _ in missing], dtype=np.intp)
         self.states.put(slots, States.empty(len(slots)))
-        self.states.ints[slots, _PARTITION] = partition
+        self.states.ints[slots, _PARTITION] = partitions
         for customer, slot in zip(missing, slots.tolist(), strict=True):
             self._slot_of[customer] = slot
             self.customers[slot] = customer

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
-from schemas.signal import Band
-from schemas.state_layout import BANDS, FLOAT_INDEX, INT_INDEX
+from schemas.signal import BAND_TYPE, REASONS_TYPE
+from schemas.state_layout import FLOAT_INDEX, INT_INDEX
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays, Term
 from services.scoring.risk.bands import next_band
 from services.scoring.risk.formula import TERMS, Risk, risk
 from services.scoring.risk.model import RiskModel
-from services.scoring.risk.words import reasons
+from services.scoring.risk.words import move, reasons
 from services.scoring.score import Score, score
 from services.scoring.state import Ints, Rows, States, Vocabulary
 
@@ -24,28 +25,27 @@ _RISK, _BAND, _SINCE = FLOAT_INDEX["risk"], INT_INDEX["band"], INT_INDEX["band_s
 _JUDGED, _MODEL = INT_INDEX["judged_at"], INT_INDEX["model_version"]
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A customer crossed from one band to another; everything a receiver needs to know why."""
-
-    row: int
-    """Customer's row in the states that were judged."""
-    judged_at_us: int
-    from_band: Band
-    to_band: Band
-    risk: float
-    score: float
-    trend: float
-    confidence: float
-    value_at_risk: float
-    reasons: list[tuple[str, float]]
-    model_version: str
-    log_offset: int
+SIGNALS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    "row": pl.Int64,
+    "log_offset": pl.Int64,
+    "judged_at": pl.Int64,
+    "from_band": BAND_TYPE,
+    "to_band": BAND_TYPE,
+    "risk": pl.Float64,
+    "score": pl.Float64,
+    "trend": pl.Float64,
+    "confidence": pl.Float64,
+    "value_at_risk": pl.Float64,
+    "reasons": REASONS_TYPE,
+    "model_version": pl.String,
+}
+"""Columns of signals: a customer crossed from one band to another, and all that a receiver needs to know why. ``row``
+is the customer's place in the states that were judged; ``judged_at`` integer UTC microseconds."""
 
 
 def columns(states: States) -> Mapping[str, Term]:
     """The states' columns by name, integers as doubles (exact up to 2^53)."""
-    numbers = states.ints.astype(np.float64)
+    numbers = states.ints.astype(np.float64, order="K")
     by_name: dict[str, Term] = {name: states.floats[:, index] for name, index in FLOAT_INDEX.items()}
     by_name |= {name: numbers[:, index] for name, index in INT_INDEX.items()}
     return by_name
@@ -61,12 +61,13 @@ def assess(states: States, at_us: Ints, model: RiskModel) -> tuple[Score, Risk]:
 
 def judge(
     states: States, rows: Rows, at_us: Ints, offsets: Ints, model: RiskModel, names: Vocabulary, models: Vocabulary
-) -> list[Signal]:
+) -> pl.DataFrame:
     """Judge some customers in place and return the crossings, in the order of ``rows``.
 
-    ``at_us``: received_at of the events at which they are judged; ``offsets``: those events' offsets.
+    ``at_us``: received_at of the events at which they are judged; ``offsets``: those events' offsets. The columns are
+    those of `grounds` and all of `SIGNALS` but the reasons: `explain` puts these into words.
     """
-    subset = states.take(rows)
+    subset = states.numbers(rows)
     measured, judged = assess(subset, at_us, model)
     before = subset.ints[:, _BAND]
     after = next_band(_ARRAYS, before, subset.ints[:, _SINCE], judged.risk, at_us, model.parameters())
@@ -75,53 +76,57 @@ def judge(
     states.ints[rows, _MODEL] = models.code(model.version)
     crossed = np.flatnonzero(after != before)
     if not crossed.size:
-        return []
+        return pl.DataFrame()
     states.ints[rows[crossed], _BAND] = after[crossed]
     states.ints[rows[crossed], _SINCE] = at_us[crossed]
-    told = explain(subset, crossed, at_us, measured, judged, model, names)
 
-    def of(term: Term) -> list[Any]:
-        return list(np.asarray(term)[crossed].tolist())
+    def of(values: Term) -> npt.NDArray[Any]:
+        return np.asarray(np.asarray(values)[crossed])
 
-    crossings = zip(
-        of(rows),
-        of(at_us),
-        of(before),
-        of(after),
-        of(judged.risk),
-        of(measured.overall),
-        of(measured.trend),
-        of(judged.confidence),
-        of(judged.value_at_risk),
-        told,
-        of(offsets),
-        strict=True,
+    return grounds(subset, crossed, at_us, measured, judged, model, names).with_columns(
+        pl.Series("row", of(rows)),
+        pl.Series("log_offset", of(offsets)),
+        pl.Series("judged_at", of(at_us)),
+        _bands(of(before)).alias("from_band"),
+        _bands(of(after)).alias("to_band"),
+        pl.Series("risk", of(judged.risk)),
+        pl.Series("confidence", of(judged.confidence)),
+        pl.Series("value_at_risk", of(judged.value_at_risk)),
+        pl.lit(model.version).alias("model_version"),
     )
-    return [
-        Signal(row, at, BANDS[old], BANDS[new], chance, level, trend, sure, value, why, model.version, offset)
-        for row, at, old, new, chance, level, trend, sure, value, why, offset in crossings
-    ]
 
 
-def explain(
+def _bands(codes: npt.NDArray[Any]) -> pl.Series:
+    return pl.Series(codes.astype(np.uint8)).cat.to(BAND_TYPE)
+
+
+def grounds(
     states: States, which: Rows, at_us: Ints, measured: Score, judged: Risk, model: RiskModel, names: Vocabulary
-) -> list[list[tuple[str, float]]]:
-    """Reasons of some of the states in words, largest contribution first.
+) -> pl.DataFrame:
+    """What `reasons` needs to say why some of the states have their risk.
 
-    ``at_us``, ``measured`` and ``judged`` are of all states; ``which`` says whose reasons are wanted.
+    ``at_us``, ``measured`` and ``judged`` are of all states; ``which`` says whose grounds are wanted.
     """
-    ints = states.ints[which]
-    facts: dict[str, Term] = {name: np.asarray(values)[which] for name, values in judged.facts.items()}
-    facts |= {
-        "active_days": ints[:, INT_INDEX["active_days"]],
-        "open_complaints": ints[:, INT_INDEX["open_complaints"]],
-        "worst_days": np.maximum(at_us[which] - ints[:, INT_INDEX["worst_at"]], 0) / DAY_US,
+    ints = states.ints.T[:, which]
+    columns: dict[str, Any] = {name: np.asarray(fact)[which] for name, fact in judged.facts.items()}
+    columns |= {move(term): np.asarray(judged.contributions[term])[which] for term in TERMS}
+    columns |= {
+        "active_days": ints[INT_INDEX["active_days"]],
+        "open_complaints": ints[INT_INDEX["open_complaints"]],
+        "worst_days": np.maximum(at_us[which] - ints[INT_INDEX["worst_at"]], 0) / DAY_US,
+        "worst_touchpoint": names.of(ints[INT_INDEX["worst_touchpoint"]].tolist()),
         "score": measured.overall[which],
         "typical_score": np.full(len(which), model.typical_score),
         "trend": measured.trend[which],
         "volatility": measured.volatility[which],
     }
-    columns = {name: values.tolist() for name, values in facts.items()}
-    columns["worst_touchpoint"] = names.of(ints[:, INT_INDEX["worst_touchpoint"]].tolist())
-    moves = np.stack([judged.contributions[name][which] for name in TERMS], axis=1)
-    return reasons(moves.tolist(), columns)
+    return pl.DataFrame(columns)
+
+
+def explain(judged: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """What calls of `judge` returned, together as `SIGNALS`: with reasons in words, in the order of the log."""
+    crossed = [frame for frame in judged if frame.height]
+    if not crossed:
+        return pl.DataFrame(schema=SIGNALS)
+    every = pl.concat(crossed).sort("log_offset", maintain_order=True)
+    return every.with_columns(reasons(every).alias("reasons")).select(*SIGNALS)

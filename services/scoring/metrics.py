@@ -38,7 +38,8 @@ def count(effect: Effect, effects: Effects) -> None:
         REPEATED.labels(str(event.conflict).lower()).inc()
     for record in effects.rejected:
         REJECTED.labels(record.reason).inc()
-    for signal in effects.signals:
-        SIGNALS.labels(signal.to_band).inc()
+    for crossings in effects.signals:
+        for band, number in crossings.get_column("to_band").value_counts().iter_rows():
+            SIGNALS.labels(band).inc(number)
     STATES.inc(len(effects.dirty()))
     WRITES.inc()

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from schemas.signal import Crossing
 from services.scoring.cache import StoredStates
 from services.scoring.state import Days, Floats, Ints, Sets
 
@@ -75,7 +74,9 @@ class Tables(Protocol):
 
     def write_repeated(self, events: Sequence[RepeatedEvent]) -> None: ...
 
-    def write_signals(self, crossings: Sequence[Crossing]) -> None: ...
+    def write_signals(self, crossings: pl.DataFrame) -> None:
+        """``crossings``: `schemas.signal.CROSSINGS`."""
+        ...
 
     def save_states(self, states: StateRows) -> None: ...
 
@@ -83,6 +84,8 @@ class Tables(Protocol):
 class Topics(Protocol):
     """Kafka. Returns when the broker has acknowledged all. Blocking."""
 
-    def publish_signals(self, crossings: Sequence[Crossing]) -> None: ...
+    def publish_signals(self, crossings: pl.DataFrame) -> None:
+        """``crossings``: `schemas.signal.CROSSINGS`."""
+        ...
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None: ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import COLUMNS
@@ -17,23 +19,20 @@ NEEDED: Final = (*KEY, *CONTENT, "log_offset")
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Offsets of events that repeat an earlier one; those in ``conflicting`` say something else than the first."""
+    """Places among the candidates of those that repeat an earlier event, ascending, and whether each of them says
+    something else than the first."""
 
-    offsets: frozenset[int]
-    conflicting: frozenset[int]
-
-
-NONE: Final = Repeats(frozenset(), frozenset())
+    places: npt.NDArray[np.int64]
+    conflicting: npt.NDArray[np.bool_]
 
 
 def find_repeats(candidates: pl.DataFrame, earlier: pl.DataFrame) -> Repeats:
     """Judge ``candidates`` by everything known of their ids; both have the columns `NEEDED`.
 
-    ``earlier`` may hold the candidates themselves and rows of redelivered events: only a lower offset counts, so an
-    event that was written before a crash does not take itself for a repeat. The first content stands.
+    A customer lives in one partition, so offsets of one customer's events can be compared. ``earlier`` may hold the
+    candidates themselves and rows of redelivered events: only a lower offset counts, so an event that was written
+    before a crash does not take itself for a repeat. The first content stands.
     """
-    if not candidates.height:
-        return NONE
     blank_is_none = pl.col(pl.String).replace("", None)
     candidates = candidates.select(NEEDED).with_columns(blank_is_none)
     first = (
@@ -41,10 +40,11 @@ def find_repeats(candidates: pl.DataFrame, earlier: pl.DataFrame) -> Repeats:
         .sort("log_offset")
         .unique(KEY, keep="first", maintain_order=True)
     )
-    joined = candidates.join(first, on=KEY, how="inner", suffix="_first")
-    repeated = joined.filter(pl.col("log_offset") > pl.col("log_offset_first"))
+    joined = candidates.with_row_index("place").join(first, on=KEY, how="inner", suffix="_first")
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_first")) for name in CONTENT)
-    return Repeats(
-        frozenset(repeated.get_column("log_offset").to_list()),
-        frozenset(repeated.filter(differs).get_column("log_offset").to_list()),
+    repeated = (
+        joined.filter(pl.col("log_offset") > pl.col("log_offset_first"))
+        .select(pl.col("place").cast(pl.Int64), differs.alias("conflicting"))
+        .sort("place")
     )
+    return Repeats(repeated.get_column("place").to_numpy(), repeated.get_column("conflicting").to_numpy())

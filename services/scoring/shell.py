@@ -1,8 +1,8 @@
 """The stream's shell: takes record batches, keeps the order of effects, acknowledges last.
 
-Order of effects, each repeatable: events, rejected, repeated, signals, states, acknowledgement. Signals go before the
-states that contain them, because a state that is written makes a redelivered event be skipped: a crash in between
-must repeat a signal (its id is the same) and never lose one.
+Order of effects, each repeatable: events beside rejected, repeated and signals; then states; then acknowledgement.
+States go last, because a state that is written makes a redelivered event be skipped: a crash before that must repeat
+an event or a signal (its id is the same) and never lose one.
 
 While one set of effects is being written the next batches are folded in memory; so a state is written once for all the
 events that came in the meantime. States are a function of (customer, partition, offset) alone, so it does not matter
@@ -27,7 +27,7 @@ from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects, Written
 from services.scoring.ports import StateRows, Tables, Topics
 from services.scoring.record_batches.batch import RecordBatch
-from services.scoring.state import Rows
+from services.scoring.state import Ints, Rows
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ HISTORY_SETTLES_S: Final = 10.0
 
 
 class Effect(StrEnum):
-    """The effects in their order; `Shell` reports each one when it is done."""
+    """What is written; `Shell` reports each one when it is done. The first four are written side by side."""
 
     EVENTS = "events"
     REJECTED = "rejected"
@@ -60,6 +60,31 @@ class ShellLimits:
     """Time between the starts of two writes then: a customer's state is written once for more events."""
     retry_s: float = 2.0
     """Pause before the tables are tried again when they could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Records of several batches as columns, offsets ascending within each partition."""
+
+    partitions: Ints
+    offsets: Ints
+    values: list[bytes | None]
+    timestamps_ms: list[int]
+
+    @classmethod
+    def of(cls, batches: list[RecordBatch]) -> _Records:
+        return cls(
+            np.concatenate([np.full(len(batch), batch.partition) for batch in batches]),
+            np.concatenate([batch.offsets for batch in batches]),
+            [value for batch in batches for value in batch.values],
+            [stamp for batch in batches for stamp in batch.timestamps_ms],
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, rows: slice) -> _Records:
+        return _Records(self.partitions[rows], self.offsets[rows], self.values[rows], self.timestamps_ms[rows])
 
 
 @dataclass(slots=True)
@@ -96,14 +121,15 @@ class Shell:
         self._last_records = 0
         self._last_history_s = -HISTORY_SETTLES_S
         self._last_step_s = time.monotonic()
-        self._epoch = 0
-        self._reading_waits = self._writing_waits = False
+        self._epoch = self._cache_epoch = 0
+        self._reading_waits = False
+        self._unwritable: set[Effect] = set()
         self.partitions: frozenset[int] = frozenset()
 
     @property
     def waiting_for_tables(self) -> bool:
         """The tables cannot be read or written: an excuse for standing still."""
-        return self._reading_waits or self._writing_waits
+        return self._reading_waits or bool(self._unwritable)
 
     @property
     def behind(self) -> bool:
@@ -125,49 +151,65 @@ class Shell:
         epoch = self._epoch
         while self._work.effects.records >= self._limits.max_unwritten_records:
             await self._next_write()
-        for partition in sorted({batch.partition for batch in batches}):
-            await self._take(epoch, [batch for batch in batches if batch.partition == partition])
+        await self._take(epoch, _Records.of(batches))
+        if epoch != self._epoch:
+            return  # revoked meanwhile: whoever owns the partitions now has the same records
+        self._work.batches += batches
+        for batch in batches:
+            # Their bytes are columns now; a batch in waiting needs no more than its acknowledgement.
+            batch.values.clear()
+            batch.keys.clear()
         self._wake.set()
         if self._work.effects.records >= self._limits.max_unwritten_records:
             self._hurry.set()
 
-    async def _take(self, epoch: int, batches: list[RecordBatch]) -> None:
-        offsets = np.concatenate([batch.offsets for batch in batches])
-        values = [value for batch in batches for value in batch.values]
-        stamps = [stamp for batch in batches for stamp in batch.timestamps_ms]
+    async def _take(self, epoch: int, records: _Records) -> None:
         while True:
             async with self._memory:
                 if epoch != self._epoch:
                     self._reading_waits = False
-                    return  # revoked meanwhile: whoever owns the partition now has the same records
+                    return
+                self._forget_old_customers()
                 known = [work.effects for work in (self._work, self._writing) if work is not None]
                 try:
                     effects = await asyncio.to_thread(
-                        self._core.take, batches[0].partition, offsets, values, stamps, known
+                        self._core.take,
+                        records.partitions,
+                        records.offsets,
+                        records.values,
+                        records.timestamps_ms,
+                        known,
                     )
                 except self._transient as error:
                     trouble: Exception = error
                 except CacheFullError as error:
-                    if not self._work.effects.records and self._writing is None:
-                        raise
                     trouble = error
                 else:
-                    self._work.effects.add(effects)
-                    self._work.batches += batches
-                    for batch in batches:
-                        # Their bytes are columns now; a batch in waiting needs no more than its acknowledgement.
-                        batch.values.clear()
-                        batch.keys.clear()
                     self._reading_waits = False
                     self._stepped()
+                    if epoch == self._epoch:
+                        self._work.effects.add(effects)
                     return
-            # Memory is free while we wait, for the writer and for a revocation.
-            if isinstance(trouble, CacheFullError):
-                await self._next_write()
-            else:
+            # Memory is free while we wait, for the writer.
+            if not isinstance(trouble, CacheFullError):
                 self._say("states or events could not be read", trouble)
                 self._reading_waits = True
                 await asyncio.sleep(self._limits.retry_s)
+            elif self._work.effects.records or self._writing is not None:
+                await self._next_write()
+            elif len(records) > 1:
+                middle = len(records) // 2
+                await self._take(epoch, records.part(slice(None, middle)))
+                await self._take(epoch, records.part(slice(middle, None)))
+                return
+            else:
+                raise trouble
+
+    def _forget_old_customers(self) -> None:
+        """Start with an empty memory after a revocation: somebody else may have folded these customers since."""
+        if self._cache_epoch != self._epoch:
+            self._cache_epoch = self._epoch
+            self._core.cache.forget_all()
 
     async def run(self) -> None:
         """Write what was folded, for ever. An error that is not transient comes out of here."""
@@ -179,11 +221,11 @@ class Shell:
             self._hurry.clear()
             started = time.monotonic()
             async with self._memory:
+                epoch = self._epoch
                 work, self._work = self._work, _Work()
+                self._writing = work
                 slots = work.effects.dirty()
                 states = await asyncio.to_thread(self._core.snapshot, slots)
-                self._writing = work
-                epoch = self._epoch
             await self._write(work, states)
             async with self._memory:
                 self._writing = None
@@ -215,41 +257,48 @@ class Shell:
 
     async def _write(self, work: _Work, states: StateRows) -> None:
         effects = work.effects
-        for effect, write in self._steps(effects, states):
+        await asyncio.gather(self._each(self._events(effects), effects), self._each(self._told(effects), effects))
+        if states.customers:
+            await self._each([(Effect.STATES, lambda: self._tables.save_states(states))], effects)
+
+    async def _each(self, steps: Iterable[tuple[Effect, Callable[[], Any]]], effects: Effects) -> None:
+        """Write one after another, each until it works."""
+        for effect, write in steps:
             while True:
                 try:
                     await asyncio.to_thread(write)
                 except self._transient as error:
                     self._say(f"{effect} could not be written", error)
-                    self._writing_waits = True
+                    self._unwritable.add(effect)
                     await asyncio.sleep(self._limits.retry_s)
                 else:
                     break
-            self._writing_waits = False
+            self._unwritable.discard(effect)
             self._stepped()
             self._observe(effect, effects)
 
-    def _steps(self, effects: Effects, states: StateRows) -> Iterable[tuple[Effect, Callable[[], Any]]]:
+    def _events(self, effects: Effects) -> Iterable[tuple[Effect, Callable[[], Any]]]:
         if effects.events:
             yield Effect.EVENTS, lambda: self._write_events(effects.events)
+
+    def _told(self, effects: Effects) -> Iterable[tuple[Effect, Callable[[], Any]]]:
         if effects.rejected:
             yield Effect.REJECTED, lambda: self._tables.write_rejected(effects.rejected)
             yield Effect.REJECTED, lambda: self._topics.publish_rejected(effects.rejected)
         if effects.repeated:
             yield Effect.REPEATED, lambda: self._tables.write_repeated(effects.repeated)
         if effects.signals:
-            yield Effect.SIGNALS, lambda: self._topics.publish_signals(effects.signals)
-            yield Effect.SIGNALS, lambda: self._tables.write_signals(effects.signals)
-        if states.customers:
-            yield Effect.STATES, lambda: self._tables.save_states(states)
+            crossings = pl.concat(effects.signals)
+            yield Effect.SIGNALS, lambda: self._topics.publish_signals(crossings)
+            yield Effect.SIGNALS, lambda: self._tables.write_signals(crossings)
 
     def _write_events(self, written: list[Written]) -> None:
         frame = pl.concat([part.frame for part in written])
         self._tables.write_events(
-            frame.drop("log_offset"),
+            frame.drop("log_partition", "log_offset"),
             np.concatenate([part.valence for part in written]),
             np.concatenate([part.weight for part in written]),
-            np.concatenate([np.full(part.frame.height, part.partition, dtype=np.int64) for part in written]),
+            frame.get_column("log_partition").to_numpy(),
             frame.get_column("log_offset").to_numpy(),
         )
 
@@ -264,12 +313,14 @@ class Shell:
         await self._written.wait()
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        """Forget everything in memory: somebody else may fold these customers now."""
-        async with self._memory:
-            self._epoch += 1
-            self._work = _Work()
-            self._core.cache.forget_all()
-            self.partitions = frozenset()
+        """Forget everything in memory: somebody else may fold these customers now.
+
+        Does not wait for a look-up that is under way: what comes of it is dropped, and customers are forgotten before
+        the next records are folded.
+        """
+        self._epoch += 1
+        self._work = _Work()
+        self.partitions = frozenset()
 
     async def on_partitions_assigned(self, assigned: set[Any]) -> None:
         """Note what is ours; states come as they are needed."""

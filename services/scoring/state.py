@@ -25,7 +25,11 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(slots=True)
 class States:
-    """n states: ``floats`` (n, F) and ``ints`` (n, I) in the order of `FLOATS` and `INTS`, and the bounded sets."""
+    """n states: ``floats`` (n, F) and ``ints`` (n, I) in the order of `FLOATS` and `INTS`, and the bounded sets.
+
+    Numbers lie column by column in memory (Fortran order): rules and tables read columns of many customers. The
+    bounded sets lie customer by customer.
+    """
 
     floats: Floats
     ints: Ints
@@ -37,8 +41,8 @@ class States:
     def empty(cls, n: int) -> States:
         """n customers of whom nothing is known; `log_offset` is -1."""
         states = cls(
-            floats=np.zeros((n, len(FLOATS))),
-            ints=np.zeros((n, len(INTS)), dtype=np.int64),
+            floats=np.zeros((n, len(FLOATS)), order="F"),
+            ints=np.zeros((n, len(INTS)), dtype=np.int64, order="F"),
             activity_days=np.zeros((n, ACTIVITY_DAYS), dtype=np.uint16),
             cases=np.zeros((n, RECENT_CASES), dtype=np.uint64),
             recent_ids=np.zeros((n, RECENT_IDS), dtype=np.uint64),
@@ -52,13 +56,28 @@ class States:
     def take(self, rows: Rows) -> States:
         """A copy of some rows."""
         return States(
-            self.floats[rows], self.ints[rows], self.activity_days[rows], self.cases[rows], self.recent_ids[rows]
+            self.floats.T[:, rows].T,
+            self.ints.T[:, rows].T,
+            self.activity_days[rows],
+            self.cases[rows],
+            self.recent_ids[rows],
+        )
+
+    def numbers(self, rows: Rows) -> States:
+        """As `take`, with the bounded sets left out (no columns)."""
+        none = np.empty((len(rows), 0))
+        return States(
+            self.floats.T[:, rows].T,
+            self.ints.T[:, rows].T,
+            none.astype(np.uint16),
+            none.astype(np.uint64),
+            none.astype(np.uint64),
         )
 
     def put(self, rows: Rows, states: States) -> None:
         """Overwrite rows with ``states``, in order."""
-        self.floats[rows] = states.floats
-        self.ints[rows] = states.ints
+        self.floats.T[:, rows] = states.floats.T
+        self.ints.T[:, rows] = states.ints.T
         self.activity_days[rows] = states.activity_days
         self.cases[rows] = states.cases
         self.recent_ids[rows] = states.recent_ids

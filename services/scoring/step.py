@@ -13,11 +13,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from schemas.state_layout import INT_INDEX
 from services.scoring.events import Events
 from services.scoring.fold import Mask, activity_codes, fold
-from services.scoring.judge import Signal, judge
+from services.scoring.judge import explain, judge
 from services.scoring.risk.model import RiskModel
 from services.scoring.state import Ints, States, Vocabulary
 
@@ -43,33 +44,35 @@ class Scorer:
         return cls(model, Vocabulary(), Vocabulary(), activity_codes(model.activity_kinds))
 
 
-def step(states: States, events: Events, scorer: Scorer) -> list[Signal]:
-    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return signals by offset."""
+def step(states: States, events: Events, scorer: Scorer) -> pl.DataFrame:
+    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return `SIGNALS` of judge.py."""
     if not len(events):
-        return []
+        return explain(())
     judged = judged_at(states, events)
     # The events of a customer up to and including a judged one make a segment; segments of different customers with
     # the same number are folded together, then those customers are judged.
     before: Ints = np.cumsum(judged, dtype=np.int64) - judged
     starts = np.flatnonzero(np.r_[True, events.row[1:] != events.row[:-1]])
     segment: Ints = before - np.repeat(before[starts], np.diff(np.r_[starts, len(events)]))
-    signals: list[Signal] = []
+    crossed: list[pl.DataFrame] = []
     for number in range(int(segment.max()) + 1):
         mine = np.flatnonzero(segment == number) if segment.any() else np.arange(len(events))
         part = events.select(mine) if len(mine) < len(events) else events
         fold(states, part, scorer.activity, scorer.touchpoints)
         at = np.flatnonzero(judged[mine])
         if at.size:
-            signals += judge(
-                states,
-                part.row[at],
-                part.received_us[at],
-                part.offset[at],
-                scorer.model,
-                scorer.touchpoints,
-                scorer.models,
+            crossed.append(
+                judge(
+                    states,
+                    part.row[at],
+                    part.received_us[at],
+                    part.offset[at],
+                    scorer.model,
+                    scorer.touchpoints,
+                    scorer.models,
+                )
             )
-    return sorted(signals, key=lambda signal: signal.log_offset)
+    return explain(crossed)
 
 
 def judged_at(states: States, events: Events) -> npt.NDArray[np.bool_]:

@@ -24,7 +24,6 @@ from infra.clickhouse.client import ClickHouse
 from infra.kafka.admin import KafkaAdmin
 from schemas.decode import COLUMNS, MARKER_BYTES, decode
 from schemas.rejected import STAGE_LOG
-from schemas.signal import Crossing
 from schemas.state_layout import BANDS, CODES, FLOATS, INTS, PACKED, NameList
 from schemas.topics import CONSUMER_GROUP, LOYALTY_SIGNALS, REJECTED, TOUCHPOINTS
 from services.scoring.core import Core
@@ -32,7 +31,7 @@ from services.scoring.ports import StateRows
 from services.scoring.recompute import RECOMPUTED, recompute_sql
 from services.scoring.repeats import CONTENT
 from services.scoring.risk.model import DEFAULT
-from tests.fakes.stream import FakeTables, make_core
+from tests.fakes.stream import Crossing, FakeTables, make_core
 
 READ_S: Final = 60.0
 TOLERANCE: Final = 1e-9
@@ -157,7 +156,7 @@ class Expected:
                 frame = written.frame
                 offsets = frame.get_column("log_offset").to_numpy()
                 self.tables.write_events(
-                    frame.drop("log_offset"), None, None, np.full(frame.height, partition), offsets
+                    frame.drop("log_partition", "log_offset"), None, None, np.full(frame.height, partition), offsets
                 )
             self.tables.write_rejected(effects.rejected)
             self.tables.write_repeated(effects.repeated)
@@ -318,7 +317,8 @@ def check_signals(bootstrap: str, client: ClickHouse, expected: Expected) -> Non
     assert rows.height == len(crossings)
     for row in rows.with_columns(pl.col(pl.Categorical).cast(pl.String)).iter_rows(named=True):
         crossing = crossings[row["signal_id"]]
-        for name in (*names, "judged_at_us"):
+        assert row["judged_at_us"] == crossing.judged_at, (row, crossing)
+        for name in names:
             assert row[name] == getattr(crossing, name), (row, crossing)
         for name in numbers:
             assert abs(row[name] - getattr(crossing, name)) <= TOLERANCE * max(1.0, abs(row[name])), (row, crossing)

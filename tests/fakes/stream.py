@@ -12,7 +12,6 @@ import polars as pl
 from schemas.decode import COLUMNS
 from schemas.encode import encode
 from schemas.identity import identify
-from schemas.signal import Crossing
 from services.scoring.cache import StateCache
 from services.scoring.core import Core
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
@@ -22,6 +21,31 @@ from services.scoring.step import Scorer
 
 START_US = 1_760_000_000_000_000
 SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A row of a frame of `schemas.signal.CROSSINGS`."""
+
+    signal_id: bytes
+    customer_id: str
+    judged_at: int
+    from_band: str
+    to_band: str
+    risk: float
+    score: float
+    trend: float
+    confidence: float
+    value_at_risk: float
+    reasons: list[dict[str, Any]]
+    model_version: str
+    log_partition: int
+    log_offset: int
+
+
+def crossings_of(frame: pl.DataFrame) -> list[Crossing]:
+    """The rows of a frame of crossings."""
+    return [Crossing(**row) for row in frame.iter_rows(named=True)]
 
 
 class TablesDownError(Exception):
@@ -92,9 +116,9 @@ class FakeTables:
         self._act("repeated")
         self.repeated |= {(event.log_partition, event.log_offset): event for event in events}
 
-    def write_signals(self, crossings: Sequence[Crossing]) -> None:
+    def write_signals(self, crossings: pl.DataFrame) -> None:
         self._act("signals table")
-        self.signals |= {signal.signal_id: signal for signal in crossings}
+        self.signals |= {signal.signal_id: signal for signal in crossings_of(crossings)}
 
     def save_states(self, rows: StateRows) -> None:
         self._act("states")
@@ -114,9 +138,9 @@ class FakeTopics:
     signals: list[Crossing] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
 
-    def publish_signals(self, crossings: Sequence[Crossing]) -> None:
+    def publish_signals(self, crossings: pl.DataFrame) -> None:
         self.actions.append("signals topic")
-        self.signals += crossings
+        self.signals += crossings_of(crossings)
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None:
         self.actions.append("rejected topic")

@@ -29,9 +29,12 @@ __all__ = ["PartitionListener", "RecordBatchTransport", "TransportOptions"]
 
 logger = logging.getLogger(__name__)
 
-FETCH_MAX_WAIT_MS = 200
+FETCH_MAX_WAIT_MS = 100
 """The broker's longest wait for new records. Faust asks for 1,500: as one request covers all partitions of a
 broker, a partition that was left out of it because its records were not taken yet would be as late."""
+FETCH_MIN_BYTES = 64 * 1024
+"""The broker waits for so much, or for its longest wait. A fetch at every record (the default) costs broker and worker
+more than the records themselves: each call of the core has some 20 ms of its own."""
 
 
 class PartitionListener(Protocol):
@@ -65,6 +68,7 @@ class RecordBatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_min_bytes = FETCH_MIN_BYTES
         return consumer
 
     async def _fetch_records(

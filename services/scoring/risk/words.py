@@ -1,107 +1,104 @@
 """Reasons in the customer's words: each contribution of the risk formula as a short sentence.
 
-Two spellings of the same sentences, for one customer here and for SQL; a test holds them together.
+Two spellings of the same sentences, over columns here and in SQL; a test holds them together.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
+import numpy as np
+import polars as pl
+
+from schemas.signal import REASONS_TYPE
 from services.scoring.risk.formula import TERMS
 
 SMALLEST: Final = 0.05
 """Contributions in log-odds below this are not worth a sentence."""
 
-Facts = Mapping[str, Sequence[Any]]
-"""`Risk.facts` and columns of the state by name, and the names of ``worst_touchpoint``: a value per customer."""
+
+def _days(column: str) -> pl.Expr:
+    whole = pl.col(column).floor().cast(pl.Int64)
+    return pl.when(whole == 1).then(pl.lit("1 day")).otherwise(pl.format("{} days", whole))
 
 
-def _days(value: float) -> str:
-    whole = math.floor(value)
-    return "1 day" if whole == 1 else f"{whole} days"
+def _nearest(value: pl.Expr) -> pl.Expr:
+    return (value + 0.5).floor().cast(pl.Int64)
 
 
-def _nearest(value: float) -> str:
-    return f"{math.floor(value + 0.5)}"
+def _either(condition: pl.Expr, then: str, otherwise: str) -> pl.Expr:
+    return pl.when(condition).then(pl.lit(then)).otherwise(pl.lit(otherwise))
 
 
-def _rhythm(f: Facts, i: int) -> str:
-    if f["active_days"][i] == 0:
-        return "no purchase or renewal on record"
-    if f["active_days"][i] == 1:
-        return f"came once, {_days(f['silence_days'][i])} ago"
-    return f"last came {_days(f['silence_days'][i])} ago, usual gap {_days(f['usual_gap_days'][i])}"
-
-
-def _score(f: Facts, i: int) -> str:
-    return f"experience score {_nearest(f['score'][i])}, typical is {_nearest(f['typical_score'][i])}"
-
-
-def _trend(f: Facts, i: int) -> str:
-    direction = "worse" if f["trend"][i] < 0 else "better"
-    return f"experience is getting {direction}, {_nearest(abs(f['trend'][i]))} points lately"
-
-
-def _volatility(f: Facts, i: int) -> str:
-    return f"experience is haphazard, volatility {_nearest(f['volatility'][i] * 100)} of 100"
-
-
-def _worst(f: Facts, i: int) -> str:
-    return f"a bad moment at {f['worst_touchpoint'][i]}, {_days(f['worst_days'][i])} ago"
-
-
-def _complaints(f: Facts, i: int) -> str:
-    if f["open_complaints"][i] == 1:
-        return f"complaint open for {_days(f['complaint_days'][i])}"
-    return f"{f['open_complaints'][i]} complaints open, the oldest for {_days(f['complaint_days'][i])}"
-
-
-def _feedback(f: Facts, i: int) -> str:
-    return f"unhappy feedback unanswered for {_days(f['feedback_days'][i])}"
-
-
-def _surveys(f: Facts, i: int) -> str:
-    return f"asked for feedback about {_nearest(f['survey_load'][i])} times lately"
-
-
-def _spend(f: Facts, i: int) -> str:
-    direction = "less" if f["spend_ratio"][i] < 1 else "more"
-    return f"spends {direction} lately, {_nearest(f['spend_ratio'][i] * 100)} % of usual"
-
-
-def _cancelled(f: Facts, i: int) -> str:
-    return f"cancelled {_days(f['cancelled_days'][i])} ago"
-
-
-_SENTENCES: Final[dict[str, Callable[[Facts, int], str]]] = {
-    "rhythm": _rhythm,
-    "score": _score,
-    "trend": _trend,
-    "volatility": _volatility,
-    "worst": _worst,
-    "complaints": _complaints,
-    "feedback": _feedback,
-    "surveys": _surveys,
-    "spend": _spend,
-    "cancelled": _cancelled,
+_SENTENCES: Final[dict[str, pl.Expr]] = {
+    "rhythm": pl.when(pl.col("active_days") == 0)
+    .then(pl.lit("no purchase or renewal on record"))
+    .when(pl.col("active_days") == 1)
+    .then(pl.format("came once, {} ago", _days("silence_days")))
+    .otherwise(pl.format("last came {} ago, usual gap {}", _days("silence_days"), _days("usual_gap_days"))),
+    "score": pl.format(
+        "experience score {}, typical is {}", _nearest(pl.col("score")), _nearest(pl.col("typical_score"))
+    ),
+    "trend": pl.format(
+        "experience is getting {}, {} points lately",
+        _either(pl.col("trend") < 0, "worse", "better"),
+        _nearest(pl.col("trend").abs()),
+    ),
+    "volatility": pl.format("experience is haphazard, volatility {} of 100", _nearest(pl.col("volatility") * 100)),
+    "worst": pl.format("a bad moment at {}, {} ago", pl.col("worst_touchpoint"), _days("worst_days")),
+    "complaints": pl.when(pl.col("open_complaints") == 1)
+    .then(pl.format("complaint open for {}", _days("complaint_days")))
+    .otherwise(
+        pl.format(
+            "{} complaints open, the oldest for {}",
+            pl.col("open_complaints").cast(pl.Int64),
+            _days("complaint_days"),
+        )
+    ),
+    "feedback": pl.format("unhappy feedback unanswered for {}", _days("feedback_days")),
+    "surveys": pl.format("asked for feedback about {} times lately", _nearest(pl.col("survey_load"))),
+    "spend": pl.format(
+        "spends {} lately, {} % of usual",
+        _either(pl.col("spend_ratio") < 1, "less", "more"),
+        _nearest(pl.col("spend_ratio") * 100),
+    ),
+    "cancelled": pl.format("cancelled {} ago", _days("cancelled_days")),
 }
-_IN_ORDER: Final = tuple(_SENTENCES[name] for name in TERMS)
 
 
-def reasons(contributions: Sequence[Sequence[float]], facts: Facts) -> list[list[tuple[str, float]]]:
+_FACTS: Final = {name: sorted(set(sentence.meta.root_names())) for name, sentence in _SENTENCES.items()}
+
+
+def move(term: str) -> str:
+    """Name of the column with a term's contribution."""
+    return f"because_{term}"
+
+
+def reasons(judged: pl.DataFrame) -> pl.Series:
     """Sentences with signed log-odds per customer, those that move the risk most first (ties by order of `TERMS`).
 
-    ``contributions``: a row per customer in the order of `TERMS`; ``facts``: columns of the same customers.
+    ``judged``: a row per customer with each term's contribution (`move`), `Risk.facts` and columns of the state by
+    name, and the name of ``worst_touchpoint``. Returns `REASONS_TYPE`.
     """
-    told = []
-    for i, moves in enumerate(contributions):
-        order = sorted(
-            (place for place, move in enumerate(moves) if abs(move) >= SMALLEST), key=lambda place: -abs(moves[place])
-        )
-        told.append([(_IN_ORDER[place](facts, i), moves[place]) for place in order])
-    return told
+    row = np.arange(judged.height, dtype=np.uint32)
+    told = [pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String, "log_odds": pl.Float64, "term": pl.Int32})]
+    for term, name in enumerate(TERMS):
+        moves = judged.get_column(move(name)).to_numpy()
+        said = np.flatnonzero(np.abs(moves) >= SMALLEST)
+        if said.size:
+            told.append(
+                judged.select(_FACTS[name])[said].select(
+                    pl.Series("row", row[said]),
+                    _SENTENCES[name].alias("reason"),
+                    pl.Series("log_odds", moves[said]),
+                    pl.lit(term).alias("term"),
+                )
+            )
+    in_order = pl.concat(told).sort(pl.col("row"), -pl.col("log_odds").abs(), pl.col("term"))
+    of_customer = in_order.group_by("row", maintain_order=True).agg(pl.struct("reason", "log_odds").alias("reasons"))
+    every = pl.DataFrame({"row": row}).join(of_customer, on="row", how="left", maintain_order="left")
+    return every.get_column("reasons").fill_null(pl.Series([[]], dtype=REASONS_TYPE))
 
 
 def _sql_days(column: str) -> str:

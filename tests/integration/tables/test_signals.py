@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from infra.clickhouse.client import ClickHouse
 from infra.clickhouse.signals import write_signals
-from schemas.signal import Crossing
+from schemas.signal import CROSSINGS
 
 pytestmark = pytest.mark.stack
 
-FIRST = Crossing(
+FIRST = (
     b"0123456789abcdef",
     "ada",
     1_760_000_000_000_001,
@@ -23,17 +24,24 @@ FIRST = Crossing(
     -3.25,
     0.5,
     12.0,
-    [("complaint open for 6 days", 0.9), ("éà 'quoted' reason", -0.25)],
+    [
+        {"reason": "complaint open for 6 days", "log_odds": 0.9},
+        {"reason": "éà 'quoted' reason", "log_odds": -0.25},
+    ],
     "default-1",
     3,
     77,
 )
-SECOND = Crossing(b"fedcba9876543210", "bob", 0, "high", "low", 0.1, 70.0, 0.0, 0.9, 0.0, [], "default-1", 0, 1)
+SECOND = (b"fedcba9876543210", "bob", 0, "high", "low", 0.1, 70.0, 0.0, 0.9, 0.0, [], "default-1", 0, 1)
+
+
+def frame(*rows: tuple[object, ...]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=CROSSINGS, orient="row")
 
 
 def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
-    write_signals(clickhouse, [FIRST, SECOND])
-    write_signals(clickhouse, [FIRST, SECOND])
+    write_signals(clickhouse, frame(FIRST, SECOND))
+    write_signals(clickhouse, frame(FIRST, SECOND))
     rows = clickhouse.query(
         "SELECT hex(signal_id), customer_id, judged_at, from_band, to_band, risk, score, trend, confidence, "
         "value_at_risk, reasons, model_version, log_partition, log_offset "
@@ -41,7 +49,7 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
     )
     assert rows == [
         (
-            FIRST.signal_id.hex().upper(),
+            FIRST[0].hex().upper(),
             "ada",
             datetime(2025, 10, 9, 8, 53, 20, 1, tzinfo=UTC),
             "low",
@@ -51,13 +59,13 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
             -3.25,
             0.5,
             12.0,
-            FIRST.reasons,
+            [("complaint open for 6 days", 0.9), ("éà 'quoted' reason", -0.25)],
             "default-1",
             3,
             77,
         ),
         (
-            SECOND.signal_id.hex().upper(),
+            SECOND[0].hex().upper(),
             "bob",
             datetime(1970, 1, 1, tzinfo=UTC),
             "high",
@@ -76,5 +84,5 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
 
 
 def test_no_crossings_are_no_insert(clickhouse: ClickHouse) -> None:
-    write_signals(clickhouse, [])
+    write_signals(clickhouse, frame())
     assert clickhouse.query("SELECT count() FROM touchstone.loyalty_signals") == [(0,)]

@@ -18,7 +18,6 @@ from schemas.metrics import METRICS
 from schemas.state_layout import FLOATS, INTS
 from services.scoring.duplicates import id_keys, remember
 from services.scoring.events import prepare
-from services.scoring.judge import Signal
 from services.scoring.readings import shipped
 from services.scoring.state import Ints, Rows, States
 from services.scoring.step import Scorer
@@ -156,6 +155,29 @@ def as_records(states: States, scorer: Scorer) -> list[dict[str, Any]]:
     return records
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A row of a frame of `services.scoring.judge.SIGNALS`."""
+
+    row: int
+    log_offset: int
+    judged_at: int
+    from_band: str
+    to_band: str
+    risk: float
+    score: float
+    trend: float
+    confidence: float
+    value_at_risk: float
+    reasons: list[dict[str, Any]]
+    model_version: str
+
+
+def signals_of(frame: pl.DataFrame) -> list[Signal]:
+    """The rows of a frame of signals."""
+    return [Signal(**row) for row in frame.iter_rows(named=True)]
+
+
 def told(signals: Sequence[Signal]) -> list[tuple[Any, ...]]:
     """What of signals must be equal to the last bit; their numbers are compared apart."""
-    return [(s.log_offset, s.row, s.judged_at_us, s.from_band, s.to_band, s.model_version) for s in signals]
+    return [(s.log_offset, s.row, s.judged_at, s.from_band, s.to_band, s.model_version) for s in signals]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scoring.expressions import Arrays
-from services.scoring.judge import assess, explain
+from services.scoring.judge import assess, grounds
 from services.scoring.risk.bands import next_band
 from services.scoring.risk.formula import TERMS
 from services.scoring.risk.model import DEFAULT
-from services.scoring.risk.words import SMALLEST
+from services.scoring.risk.words import SMALLEST, reasons
 from services.scoring.score import PRIOR_VALENCE
 from services.scoring.state import States
 from services.scoring.step import Scorer, step
@@ -58,8 +58,8 @@ def test_bounds_at_any_time(log: list[Event], now_us: int) -> None:
     everything = [risk.log_odds, risk.expected_spend, *risk.contributions.values(), *risk.facts.values()]
     assert all(np.isfinite(values).all() for values in everything)
     at_us, everybody = np.full(len(states), now_us), np.arange(len(states))
-    for sentences in explain(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints):
-        assert all(text for text, _ in sentences)
+    for sentences in reasons(grounds(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints)):
+        assert all(said["reason"] for said in sentences)
 
 
 @SET
@@ -73,9 +73,8 @@ def test_reasons_add_up_to_the_log_odds(log: list[Event], now_us: int) -> None:
     plain = 1 / (1 + np.exp(-risk.log_odds))
     assert risk.risk == pytest.approx(np.clip(plain, 1e-6, 1 - 1e-6), rel=1e-12)
     at_us, everybody = np.full(len(states), now_us), np.arange(len(states))
-    reasons = explain(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints)
-    for i, told in enumerate(reasons):
-        values = [value for _, value in told]
+    for i, told in enumerate(reasons(grounds(states, everybody, at_us, score, risk, DEFAULT, scorer.touchpoints))):
+        values = [said["log_odds"] for said in told]
         assert [abs(value) for value in values] == sorted((abs(value) for value in values), reverse=True)
         small = [float(v[i]) for v in risk.contributions.values() if abs(v[i]) < SMALLEST]
         assert sum(values) + sum(small) == pytest.approx(float(risk.log_odds[i]) - DEFAULT.intercept, abs=1e-9)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.signal import LoyaltySignal, encode_crossing
+from schemas.signal import LoyaltySignal, encode_crossings
 from schemas.state_layout import INT_INDEX
 from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects
-from tests.fakes.stream import FakeTables, TablesDownError, event, make_core
+from tests.fakes.stream import FakeTables, TablesDownError, crossings_of, event, make_core
 
 
 @pytest.fixture
@@ -66,7 +66,9 @@ def test_an_event_written_before_a_crash_is_no_repeat_of_itself(tables: FakeTabl
     value = event("a", "ada")
     first = take(core, [value], 7)
     written = first.events[0]
-    tables.write_events(written.frame.drop("log_offset"), written.valence, written.weight, 0, np.array([7]))
+    tables.write_events(
+        written.frame.drop("log_partition", "log_offset"), written.valence, written.weight, 0, np.array([7])
+    )
     restarted = make_core(tables)
     # The same id came again right behind it; both are delivered once more.
     effects = take(restarted, [value, event("a", "ada")], 7)
@@ -85,7 +87,9 @@ def test_a_repeat_older_than_every_remembered_id_is_found_in_the_table(tables: F
     core = make_core(tables)
     first = take(core, [event("old", "ada")])
     written = first.events[0]
-    tables.write_events(written.frame.drop("log_offset"), written.valence, written.weight, 0, np.array([0]))
+    tables.write_events(
+        written.frame.drop("log_partition", "log_offset"), written.valence, written.weight, 0, np.array([0])
+    )
     take(core, [event(f"n{i}", "ada", after_s=10 + i) for i in range(40)], 1)
     effects = take(core, [event("old", "ada")], 41)
     assert [event.log_offset for event in effects.repeated] == [41]
@@ -143,14 +147,38 @@ def test_signals_carry_position_reasons_and_the_same_id_each_time(tables: FakeTa
         event(str(i), "ada", after_s=i * 10, kind="complaint_opened", outcome=None, case_id=str(i)) for i in range(6)
     ]
     one, other = take(make_core(tables), values), take(make_core(tables), values)
-    assert one.signals
-    assert one.signals == other.signals
-    signal = one.signals[0]
+    (frame,), (same,) = one.signals, other.signals
+    assert frame.equals(same)
+    signal = crossings_of(frame)[0]
     assert (signal.from_band, signal.to_band) == ("low", "elevated")
-    assert any("complaint" in reason for reason, _ in signal.reasons)
-    record = LoyaltySignal.model_validate_json(encode_crossing(signal))
+    assert any("complaint" in said["reason"] for said in signal.reasons)
+    record = LoyaltySignal.model_validate_json(encode_crossings(frame)[0])
     assert record.signal_id.bytes == signal.signal_id
-    assert record.model_dump(exclude={"signal_id", "reasons"}) == {
-        name: getattr(signal, name) for name in LoyaltySignal.model_fields if name not in ("signal_id", "reasons")
-    }
-    assert [(reason.reason, reason.log_odds) for reason in record.reasons] == signal.reasons
+    assert record.judged_at_us == signal.judged_at
+    same_names = set(LoyaltySignal.model_fields) - {"signal_id", "judged_at_us", "reasons"}
+    assert record.model_dump(include=same_names) == {name: getattr(signal, name) for name in same_names}
+    assert [reason.model_dump() for reason in record.reasons] == signal.reasons
+
+
+def test_partitions_are_folded_together_and_kept_apart(tables: FakeTables) -> None:
+    """One call takes what lies ready of every partition: equal offsets of different partitions are different places."""
+    core = make_core(tables)
+    values = [event("a", "ada"), event("b", "bob"), event("a", "ada"), b"junk", event("b", "bob", text="other")]
+    effects = core.take(np.array([0, 1, 0, 1, 1]), np.array([5, 5, 6, 6, 7]), values, [0] * 5, ())
+    (written,) = effects.events
+    assert written.frame.select("log_partition", "log_offset").rows() == [(0, 5), (1, 5)]
+    assert {(e.log_partition, e.log_offset, e.conflict) for e in effects.repeated} == {(0, 6, False), (1, 7, True)}
+    assert [(record.log_partition, record.log_offset) for record in effects.rejected] == [(1, 6)]
+    assert (state(core, "ada", "log_partition"), state(core, "bob", "log_partition")) == (0, 1)
+
+
+def test_a_stored_event_of_another_partition_is_no_earlier_one(tables: FakeTables) -> None:
+    """Two partitions may hold the same id of the same name when a sender keyed its records wrong."""
+    core = make_core(tables)
+    take(core, [event("first", "ada", after_s=1)])
+    stray = take(make_core(tables), [event("a", "ada")], 0, 3).events[0]
+    tables.write_events(stray.frame.drop("log_partition", "log_offset"), stray.valence, stray.weight, 3, np.array([0]))
+    values: list[bytes | None] = [event(f"n{i}", "ada", after_s=10 + i) for i in range(40)]
+    take(core, values, 1)
+    effects = take(core, [event("a", "ada")], 41)
+    assert stored(effects) == [41]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
 from schemas.state_layout import FLOATS, INTS
@@ -16,7 +17,7 @@ from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays
 from services.scoring.risk.formula import TERMS, Risk, risk
 from services.scoring.risk.model import DEFAULT, Bands, Evidence, ModelError, Rhythm, RiskModel
-from services.scoring.risk.words import SMALLEST, reasons, sentences_sql
+from services.scoring.risk.words import SMALLEST, move, reasons, sentences_sql
 from services.scoring.score import score
 
 NOW_US = 20_000 * DAY_US
@@ -229,10 +230,10 @@ FACTS: dict[str, Any] = {
 
 
 def said(name: str, **changes: Any) -> str:
-    moves = [1.0 if term == name else 0.0 for term in TERMS]
-    ((reason,),) = reasons([moves], {key: [value] for key, value in {**FACTS, **changes}.items()})
-    assert reason[1] == 1.0
-    return reason[0]
+    moves = {move(term): 1.0 if term == name else 0.0 for term in TERMS}
+    ((reason,),) = reasons(pl.DataFrame([{**FACTS, **changes, **moves}])).to_list()
+    assert reason["log_odds"] == 1.0
+    return str(reason["reason"])
 
 
 @pytest.mark.parametrize(
@@ -261,10 +262,12 @@ def test_reasons_in_words(name: str, changes: dict[str, Any], sentence: str) -> 
 
 def test_reasons_come_by_size_and_small_ones_are_left_out() -> None:
     moves = [0.1, -2.0, SMALLEST, SMALLEST * 0.99, 0.1, 0.0, 0.0, 0.0, 0.0, 0.3]
-    (told,) = reasons([moves], {key: [value] for key, value in FACTS.items()})
-    assert [value for _, value in told] == [-2.0, 0.3, 0.1, 0.1, SMALLEST]
-    assert told[2][0].startswith("last came")
-    assert told[3][0].startswith("a bad moment")
+    judged = {**FACTS, **{move(term): moved for term, moved in zip(TERMS, moves, strict=True)}}
+    told, nothing = reasons(pl.DataFrame([judged, {**FACTS, **{move(term): 0.0 for term in TERMS}}])).to_list()
+    assert nothing == []
+    assert [said["log_odds"] for said in told] == [-2.0, 0.3, 0.1, 0.1, SMALLEST]
+    assert told[2]["reason"].startswith("last came")
+    assert told[3]["reason"].startswith("a bad moment")
 
 
 def test_every_term_has_its_words_in_both_spellings() -> None:
