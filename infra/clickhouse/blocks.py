@@ -49,18 +49,9 @@ class Coded:
     codes: npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Lists of (text, number), one list a row: how many each row has, and all of them one after another."""
-
-    lengths: npt.NDArray[Any]
-    texts: pl.Series
-    numbers: npt.NDArray[np.float64]
-
-
-Values = pl.Series | npt.NDArray[Any] | Coded | Pairs
-"""One column: a series for strings, maps and what may be null; an array for numbers, times in microseconds and, as
-a matrix of a row each, for fixed strings."""
+Values = pl.Series | npt.NDArray[Any] | Coded
+"""One column: a series for strings, maps, lists and what may be null; an array for numbers, times in microseconds and,
+as a matrix of a row each, for fixed strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +89,6 @@ def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
         return (coded(values.names, _ordered(values.codes, order)),)
-    if isinstance(values, Pairs):
-        return pairs(values if order is None else Pairs([values.rows[row] for row in order]))
     if isinstance(values, np.ndarray):
         dtype = "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]
         return (numbers(_ordered(values, order), dtype),)
@@ -116,6 +105,8 @@ def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple
         return nullable(values, _NUMBERS[inner], order)
     if type_name == "Map(String, String)":
         return string_maps(values, order)
+    if name == "Array":
+        return pairs(values, order)
     raise TypeError(f"column {values.name}: no way is known to write {type_name}")
 
 
@@ -198,12 +189,16 @@ def low_cardinality(values: pl.Series, order: Order | None = None) -> bytes:
     return coded(["", *categories], _ordered((wide + 1).fill_null(0).to_numpy(), order))
 
 
-def pairs(values: Pairs) -> tuple[Part, ...]:
-    """Values of Array(Tuple(String, Float64)): ends of the rows, texts, numbers."""
+def pairs(values: pl.Series, order: Order | None = None) -> tuple[Part, ...]:
+    """Values of Array(Tuple(String, Float64)) from a series of lists of structs of two fields: ends of the rows, texts,
+    numbers."""
+    if order is not None:
+        values = values.gather(order)
+    texts, amounts = values.explode(empty_as_null=False).struct.unnest()
     return (
-        _memory(np.cumsum(values.lengths, dtype=np.int64)),
-        strings(values.texts),
-        numbers(values.numbers, "<f8"),
+        _memory(values.list.len().cast(pl.Int64).cum_sum().to_numpy()),
+        strings(texts),
+        numbers(amounts.to_numpy(), "<f8"),
     )
 
 

@@ -20,10 +20,6 @@ def write_signals(client: ClickHouse, crossings: pl.DataFrame) -> None:
 
 def to_block(crossings: pl.DataFrame) -> blocks.Block:
     """The rows as the table takes them."""
-    values: dict[str, blocks.Values] = {column.name: column for column in crossings.iter_columns()}
-    reasons = crossings.get_column("reasons")
-    told = reasons.explode(empty_as_null=False).struct.unnest()
-    values["reasons"] = blocks.Pairs(
-        reasons.list.len().to_numpy(), told.get_column("reason"), told.get_column("log_odds").to_numpy()
+    return blocks.block_of(
+        LOYALTY_SIGNALS, crossings.height, {column.name: column for column in crossings.iter_columns()}
     )
-    return blocks.block_of(LOYALTY_SIGNALS, crossings.height, values)

@@ -160,7 +160,8 @@ class Expected:
                 )
             self.tables.write_rejected(effects.rejected)
             self.tables.write_repeated(effects.repeated)
-            self.tables.write_signals(effects.signals)
+            for crossings in effects.signals:
+                self.tables.write_signals(crossings)
 
 
 def check(bootstrap: str, client: ClickHouse, expected: Expected) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.clickhouse import blocks
-from infra.clickhouse.blocks import Coded, Pairs, Values
+from infra.clickhouse.blocks import Coded, Values
 from infra.clickhouse.native import PreparedBlock
 from schemas.tables import TIME, Column, Table
 
@@ -110,9 +110,15 @@ def test_columns_are_laid_out_in_the_order_asked_for(
 
 
 def test_pairs_are_laid_out_in_the_order_asked_for() -> None:
+    pair = pl.Struct({"reason": pl.String, "log_odds": pl.Float64})
     rows = [[("a", 1.0)], [], [("b", 2.0), ("c", 3.0)]]
-    turned = blocks.lay_out("Array(Tuple(String, Float64))", Pairs(rows), np.array([2, 1, 0]))
-    assert turned == blocks.lay_out("Array(Tuple(String, Float64))", Pairs(rows[::-1]))
+    values = pl.Series([[{"reason": a, "log_odds": b} for a, b in row] for row in rows], dtype=pl.List(pair))
+    kind = "Array(Tuple(reason String, log_odds Float64))"
+    ends, texts, amounts = blocks.lay_out(kind, values)
+    assert np.frombuffer(ends, dtype="<u8").tolist() == [1, 1, 3]
+    assert bytes(texts) == b"\x01a\x01b\x01c"
+    assert np.frombuffer(amounts, dtype="<f8").tolist() == [1.0, 2.0, 3.0]
+    assert blocks.lay_out(kind, values, np.array([2, 1, 0])) == blocks.lay_out(kind, values.reverse())
 
 
 @pytest.mark.parametrize("count", [254, 255, 256, 300])
