@@ -61,6 +61,7 @@ def make_server(settings: IngestSettings) -> uvicorn.Server:
             lifespan="on",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks for the sender's address
             log_level=settings.log_level,
             limit_concurrency=settings.max_connections,
             timeout_keep_alive=75,

@@ -107,27 +107,30 @@ class Writer:
         if not admission.values:
             return []
         started = perf_counter()
-        acknowledged = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        reported = loop.create_future()
 
-        def on_done(_: Delivery) -> None:
-            if not acknowledged.done():
-                acknowledged.set_result(None)
+        def on_done(_: Delivery | None) -> None:
+            if not reported.done():
+                reported.set_result(None)
 
         try:
             delivery = self._send(TOUCHPOINTS, admission.keys, admission.values, admission.received_at_us, on_done)
         except self._busy as error:
             _log.warning("%s", error)
             return admission.positions
+        timer = loop.call_later(self._delivery_timeout_s, on_done, None)
         try:
-            async with asyncio.timeout(self._delivery_timeout_s):
-                await acknowledged
-        except TimeoutError:
-            _log.warning("kafka did not acknowledge %d events in time", len(admission.values))
+            await reported
+        finally:
+            timer.cancel()
         self._metrics.delivery_seconds.observe(perf_counter() - started)
         if delivery.complete:
             return []
         if delivery.error is not None:
             _log.warning("kafka did not take all of %d events: %s", len(admission.values), delivery.error)
+        else:
+            _log.warning("kafka did not acknowledge %d events in time", len(admission.values))
         in_the_log = delivery.acknowledged_values()
         return [
             position
