@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psutil
@@ -56,6 +56,8 @@ class Run:
     prefix: str
     load: Load
     book: Book
+    figures: dict[str, int] = field(default_factory=dict)
+    """What the checks counted."""
 
 
 def check_all(stack: Stack, run: Run, client: ClickHouse) -> list[Violation]:
@@ -88,6 +90,12 @@ def check_all(stack: Stack, run: Run, client: ClickHouse) -> list[Violation]:
         except AssertionError as error:
             said = " ".join(line.strip() for line in str(error).strip().splitlines()[:12])[:600]
             found.append(Violation(invariant, f"{what}: {said or 'not so'}"))
+    run.figures = {
+        "stored": len(stored),
+        "lost": len(run.book.acknowledged - {_id(row) for row in stored}),
+        "surplus": len(stored) - len({_id(row) for row in stored} & run.book.tried),
+        "customers": len({row["customer_id"] for row in stored}),
+    }
     return found
 
 

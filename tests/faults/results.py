@@ -37,6 +37,9 @@ def summary(results: Iterable[dict[str, Any]]) -> str:
         f"red                      {len(red)}" + (f"  seeds {[run['seed'] for run in red]}" if red else ""),
         f"faults                   {sum(len(run['faults']) for run in runs)}",
         f"events acknowledged      {_sum(runs, 'acknowledged')}",
+        f"events stored            {_sum(runs, 'stored')}",
+        f"lost, surplus            {_sum(runs, 'lost')}, {_sum(runs, 'surplus')}",
+        f"customers compared       {_sum(runs, 'customers')}",
         f"events of unknown fate   {_sum(runs, 'unknown')}",
         f"repeats sent             {_sum(runs, 'repeats_sent')}",
         f"conflicts sent           {_sum(runs, 'conflicts_sent')}",
@@ -73,7 +76,8 @@ def summary(results: Iterable[dict[str, Any]]) -> str:
 
 
 def _sum(runs: Iterable[dict[str, Any]], name: str) -> int:
-    return sum(run[name] for run in runs)
+    # A run that never came to rest was not counted.
+    return sum(run.get(name, 0) for run in runs)
 
 
 def _counted(counts: Counter[str]) -> list[str]:

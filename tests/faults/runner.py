@@ -83,7 +83,7 @@ def run_plan(stack: Stack, plan: Plan) -> Outcome:
     if settled is not None:
         checking_s = time.monotonic()
         outcome.violations += _check_at_rest(stack, run)
-        outcome.figures["checks_s"] = round(time.monotonic() - checking_s, 2)
+        outcome.figures |= {**run.figures, "checks_s": round(time.monotonic() - checking_s, 2)}
     outcome.faults = _measured(stack, done)
     outcome.figures |= {
         "acknowledged": len(book.acknowledged),

@@ -15,7 +15,10 @@ def result(seed: int, *, ok: bool = True, recovery_s: float | None = 1.0) -> dic
         "ok": ok,
         "violations": [] if ok else ["I5: band differs for 1: x", "I5: score differs"],
         "faults": [fault, {**fault, "kind": "clock", "left_out": "no library"}],
-        **dict.fromkeys(("acknowledged", "unknown", "repeats_sent", "conflicts_sent", "poison_sent"), 10),
+        **dict.fromkeys(("acknowledged", "unknown", "repeats_sent", "conflicts_sent", "poison_sent", "stored"), 10),
+        "lost": 0,
+        "surplus": 0 if ok else 3,
+        "customers": 2,
         "slowest_answer_s": 0.5,
         "worker_mib": 200,
     }
@@ -31,6 +34,7 @@ def test_results_are_added_line_by_line_and_summed_up(tmp_path: Path) -> None:
     assert "runs                     10" in text
     assert "red                      1  seeds [9]" in text
     assert "events acknowledged      100" in text
+    assert "lost, surplus            0, 3" in text
     assert "  I5: 2" in text
     assert "  no library: 10" in text
     assert lines["kill ingest"] == ["10", "9", "4.0", "8.0", "8.0"]
