@@ -29,6 +29,7 @@ POINTS = (
 STORED = "SELECT count() FROM touchstone.touchpoints WHERE startsWith(customer_id, 'crash-')"
 
 
+@pytest.mark.timeout(600)
 def test_a_kill_between_any_two_effects_leaves_the_same_tables(
     stage: Machine, tables: ClickHouse, expected: Expected
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.checker import Logged
 from tests.faults.checks import COMPARED, Run, acknowledged_and_missing, strangers, uneven_sums, wrong_answers
 from tests.faults.load import make_load
 from tests.faults.plan import INGEST, Fault, Kind, LoadPlan, Plan
@@ -41,7 +40,7 @@ def stored(run: Run) -> list[dict[str, Any]]:
 
 def test_a_table_as_it_should_be_has_no_violation(run: Run, stored: list[dict[str, Any]]) -> None:
     assert [*strangers(run, stored), *uneven_sums(run, stored), *wrong_answers(run)] == []
-    assert [*acknowledged_and_missing(run.book, set(run.load.contents), {})] == []
+    assert [*acknowledged_and_missing(run, set(run.load.contents))] == []
 
 
 Spoil = Callable[[Run, list[dict[str, Any]]], object]
@@ -86,11 +85,13 @@ def test_an_event_of_unknown_fate_may_be_there_or_not(run: Run, stored: list[dic
 
 def test_a_lost_event_and_a_moved_record_are_seen(run: Run) -> None:
     ids = set(run.load.contents)
-    assert "not in the log" in "".join(acknowledged_and_missing(run.book, ids - {min(ids)}, {}))
+    assert "not in the log" in "".join(acknowledged_and_missing(run, ids - {min(ids)}))
     run.book.places = {(0, 3): b"mine"}
-    assert [*acknowledged_and_missing(run.book, ids, {0: [Logged(3, 0, b"mine")]})] == []
-    assert "not where it said" in "".join(acknowledged_and_missing(run.book, ids, {0: [Logged(3, 0, b"other")]}))
-    assert "not where it said" in "".join(acknowledged_and_missing(run.book, ids, {0: []}))
+    assert "not where it said" in "".join(acknowledged_and_missing(run, ids))
+    run.logged = {(0, 3): b"other"}
+    assert "not where it said" in "".join(acknowledged_and_missing(run, ids))
+    run.logged = {(0, 3): b"mine"}
+    assert [*acknowledged_and_missing(run, ids)] == []
 
 
 @pytest.mark.parametrize("status", ["500", "404", "TimeoutError", "ConnectionResetError"])
