@@ -21,8 +21,8 @@ def test_every_bug_has_a_script_and_every_script_a_bug() -> None:
     assert scripts == {bug.name for bug in BUGS}
 
 
-# A library that scoring's main brings in reads its files the old way.
-@pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning")
+# A library that scoring's main brings in reads files of its own the old way.
+@pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", [bug.name for bug in BUGS])
 def test_a_script_does_nothing_until_it_is_run(name: str) -> None:
     before = (Shell.handle, StateCache.offset_of, Writer.write, vars(core)["candidates"], vars(core)["step"])
