@@ -11,9 +11,10 @@ import struct
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.encode import MAX_CACHED, EncodeError, EncoderSource, encode_long
 from schemas.identity import identify
@@ -147,37 +148,48 @@ def _encoder(kind: str, members: frozenset[str]) -> Callable[[dict[str, Any], by
 _ENCODERS: Final = {kind: _encoder(kind, frozenset(members.__annotations__)) for kind, members in KIND_TYPES.items()}
 
 
-def encode_events(events: Sequence[dict[str, Any]], received_at_us: int, latest_us: int) -> list[bytes]:
-    """Records for the log of events that `EVENTS` has validated; the events stay as they are.
+class Encoded(NamedTuple):
+    """Records for the log, in the order of their events, and the range of their times of occurrence."""
+
+    values: list[bytes]
+    earliest_us: int
+    latest_us: int
+
+
+def encode_events(events: Sequence[dict[str, Any]], received_at_us: int, latest_us: int) -> Encoded:
+    """Records of at least one event that `EVENTS` has validated; the events stay as they are.
 
     Raises `DoubtfulEventError` if `to_record` might refuse one of them, or one occurred after ``latest_us``.
     """
-    if not events:
-        return []
     encoders = _ENCODERS
     received_at = encode_long(received_at_us)
+    times_us = _times(events)
+    earliest, latest = int(times_us.min()), int(times_us.max())
+    if earliest < _MIN_EIGHT_BYTES_US or latest > min(latest_us, _MAX_EIGHT_BYTES_US):
+        raise DoubtfulEventError("too early or too late")
     try:
-        return [
+        values = [
             encoders[event["kind"]](event, event_id, sender_event_id, occurred_at, received_at)
             for event, (event_id, sender_event_id), occurred_at in zip(
-                events, _identities(events), _times(events, latest_us), strict=True
+                events, _identities(events), _eight_bytes(times_us), strict=True
             )
         ]
     except EncodeError as error:
         raise DoubtfulEventError(str(error)) from error
+    return Encoded(values, earliest, latest)
 
 
-def _times(events: Sequence[dict[str, Any]], latest_us: int) -> Iterable[bytes]:
-    """The times of occurrence, encoded."""
+def _times(events: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
     parse, epoch = datetime.fromisoformat, _EPOCH
     try:
         since = [parse(event["occurred_at"]) - epoch for event in events]
     except (ValueError, TypeError, OverflowError) as error:  # as parse_time_us tells them apart
         raise DoubtfulEventError("no time") from error
-    times_us = np.array([(s.days * 86_400 + s.seconds) * 1_000_000 + s.microseconds for s in since], np.int64)
-    if times_us.min() < _MIN_EIGHT_BYTES_US or times_us.max() > min(latest_us, _MAX_EIGHT_BYTES_US):
-        raise DoubtfulEventError("too early or too late")
-    # Eight groups of seven bits, spread over eight bytes, with the bit that says that another byte follows.
+    return np.array([(s.days * 86_400 + s.seconds) * 1_000_000 + s.microseconds for s in since], np.int64)
+
+
+def _eight_bytes(times_us: npt.NDArray[np.int64]) -> Iterable[bytes]:
+    """`encode_long` of each: eight groups of seven bits, and in front of each but the last a bit: more follows."""
     bits = times_us << 1
     for low, high, by in _SPREADS:
         bits = bits & low | (bits & high) << by

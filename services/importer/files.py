@@ -238,14 +238,13 @@ class NdjsonFile(TextFile):
                 self._damaged(error)
 
     def _chunks(self, file: io.TextIOBase, rows: int) -> Iterator[Chunk]:
-        paths = [(name, name.split(".")) for name in self.schema()]
         numbers: list[int] = []
         texts: list[str] = []
-        columns: dict[str, list[str | None]] = {name: [] for name, _ in paths}
+        objects: list[dict[str, Any]] = []
         bad: list[RefusedRow] = []
         for row, line in enumerate((text for line in file if (text := line.strip())), 1):
             try:
-                members = json.loads(line, parse_float=str, parse_int=str, parse_constant=_no_constant)
+                members = _decode(line)
             except (ValueError, RecursionError) as error:
                 bad.append(_unreadable(row, f"Not JSON: {error}.", {"line": line[:1000]}))
                 continue
@@ -254,18 +253,26 @@ class NdjsonFile(TextFile):
                 continue
             numbers.append(row)
             texts.append(line)
-            for name, path in paths:
-                columns[name].append(_member(members, name, path))
+            objects.append(members)
             if len(texts) == rows:
-                yield self._chunk(numbers, texts, columns, bad)
-                numbers, texts, columns, bad = [], [], {name: [] for name, _ in paths}, []
+                yield self._chunk(numbers, texts, objects, bad)
+                numbers, texts, objects, bad = [], [], [], []
         if texts or bad:
-            yield self._chunk(numbers, texts, columns, bad)
+            yield self._chunk(numbers, texts, objects, bad)
 
     def _chunk(
-        self, numbers: list[int], texts: list[str], columns: dict[str, list[str | None]], bad: list[RefusedRow]
+        self, numbers: list[int], texts: list[str], objects: list[dict[str, Any]], bad: list[RefusedRow]
     ) -> Chunk:
+        columns = {name: _column(objects, name) for name in self.schema()}
         return Chunk(numbers, pl.DataFrame(columns, schema=self.schema()), pl.Series(texts, dtype=pl.String), bad)
+
+
+def _column(objects: list[dict[str, Any]], name: str) -> list[str | None]:
+    values = [members.get(name) for members in objects]
+    path = name.split(".")
+    if len(path) == 1 and set(map(type, values)) <= _PLAIN:
+        return values
+    return [_member(members, name, path) for members in objects]
 
 
 def _member(members: dict[str, Any], name: str, path: list[str]) -> str | None:
@@ -278,7 +285,7 @@ def _member(members: dict[str, Any], name: str, path: list[str]) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+    return _encode(value)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -288,3 +295,9 @@ def _no_constant(name: str) -> NoReturn:
 def _unreadable(row: int, detail: str, event: dict[str, Any]) -> RefusedRow:
     reason = Reason.INVALID_JSON if detail.startswith(("Not JSON", "A line")) else Reason.INVALID_VALUE
     return RefusedRow(row, (Problem(reason, "", detail),), event)
+
+
+_PLAIN: Final = {str, type(None)}
+# Made once: json.loads and json.dumps make one for each call.
+_decode: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_no_constant).decode
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode

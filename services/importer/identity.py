@@ -55,7 +55,7 @@ class RowIds:
 
     def __init__(self, dataset: str, twins: frozenset[int]) -> None:
         self._prefix = _NAMESPACE.bytes + dataset.encode() + SEPARATOR.encode()
-        self._twins = twins
+        self._twins = np.array(sorted(twins), np.uint64)
         self._seen: Counter[bytes] = Counter()
 
     def take(self, contents: pl.Series) -> list[str]:
@@ -76,9 +76,9 @@ class RowIds:
     def _copies(self, contents: pl.Series) -> Sequence[int]:
         """How many rows like it came before each row."""
         copies = [0] * len(contents)
-        if self._twins:
-            candidates = contents.hash().is_in(pl.Series(list(self._twins), dtype=pl.UInt64)).arg_true()
-            for position in candidates.to_list():
+        if self._twins.size:
+            candidates = np.flatnonzero(np.isin(contents.hash().to_numpy(), self._twins))
+            for position in candidates.tolist():
                 digest = hashlib.sha1(contents[position].encode(), usedforsecurity=False).digest()
                 copies[position] = self._seen[digest]
                 self._seen[digest] += 1

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from schemas.encode import encode
+from schemas.encode_event import DoubtfulEventError, encode_events
 from schemas.reasons import Reason
 from schemas.refusals import Problem, RefusedEventError, explain
 from schemas.touchpoint import EVENT, EVENTS, to_record
@@ -76,10 +77,13 @@ def _is_extra(name: str) -> bool:
     return name.startswith(ATTRIBUTE) or name in (RATED_NAME, RATED_VALUE, ATTRIBUTES, SKIPPED)
 
 
+_decode: Final = json.JSONDecoder(parse_float=str, parse_int=str).decode
+
+
 def _members(text: str, more: dict[str, str]) -> Any:
     """Attributes out of a JSON object, those that the mapping names on top; what is none is left to be refused."""
     try:
-        members = json.loads(text, parse_float=str, parse_int=str)
+        members = _decode(text)
     except (ValueError, RecursionError):
         return text
     if not isinstance(members, dict):
@@ -92,35 +96,46 @@ def judge(events: Sequence[dict[str, Any] | None], rows: Sequence[int], received
     judged = Judged()
     present = [(row, event) for row, event in zip(rows, events, strict=True) if event is not None]
     judged.skipped = len(events) - len(present)
+    if present and not _judge_good([event for _, event in present], received_at_us, judged):
+        _judge_each(present, received_at_us, judged)
+    return judged
+
+
+def _judge_good(events: list[dict[str, Any]], received_at_us: int, judged: Judged) -> bool:
+    """Take events of which none is doubtful, all at once; False if there is one, and then nothing is taken."""
+    try:
+        valid: list[dict[str, Any]] = EVENTS.validator.validate_python(events)
+        if any(len(after) != len(before) for after, before in zip(valid, events, strict=True)):
+            return False  # a member that its kind does not have was left out
+        encoded = encode_events(valid, received_at_us, received_at_us + FUTURE_REFUSED_US)
+    except (ValidationError, DoubtfulEventError):
+        return False
+    judged.values = encoded.values
+    judged.keys = [event["customer_id"] for event in valid]
+    judged.kinds.update([event["kind"] for event in valid])
+    judged.earliest_us, judged.latest_us = encoded.earliest_us, encoded.latest_us
+    return True
+
+
+def _judge_each(present: list[tuple[int, dict[str, Any]]], received_at_us: int, judged: Judged) -> None:
     latest_us = received_at_us + FUTURE_REFUSED_US
-    add_key, add_value = judged.keys.append, judged.values.append
     kinds: list[str] = []
     times: list[int] = []
-    for (row, event), valid in zip(present, _validated([event for _, event in present]), strict=True):
+    for row, event in present:
         try:
-            record = to_record(_validated_one(event) if valid is None else valid, received_at_us)
+            record = to_record(_validated_one(event), received_at_us)
             if record["occurred_at"] > latest_us:
                 raise RefusedEventError(_AHEAD)
         except RefusedEventError as error:
             judged.refused.append(RefusedRow(row, error.problems, event))
             continue
-        add_value(encode(record))
-        add_key(record["customer_id"])
+        judged.values.append(encode(record))
+        judged.keys.append(record["customer_id"])
         kinds.append(record["kind"])
         times.append(record["occurred_at"])
     if times:
         judged.kinds.update(kinds)
         judged.earliest_us, judged.latest_us = min(times), max(times)
-    return judged
-
-
-def _validated(events: list[dict[str, Any]]) -> Sequence[dict[str, Any] | None]:
-    """All at once if all are good; None in each place otherwise, to be judged one by one."""
-    try:
-        good: list[dict[str, Any]] = EVENTS.validator.validate_python(events)
-    except ValidationError:
-        return [None] * len(events)
-    return good
 
 
 def _validated_one(event: dict[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _admit_good(body: bytes, members: int, received_at_us: int, limits: Limits) 
     if seen != members:
         return None
     try:
-        values = encode_events(events, received_at_us, received_at_us + limits.future_warned_us)
+        values = encode_events(events, received_at_us, received_at_us + limits.future_warned_us).values
     except DoubtfulEventError:
         return None
     return Admission(

@@ -76,3 +76,9 @@ def iso() -> Callable[[int], str]:
     from datetime import UTC, datetime
 
     return lambda time_us: datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()
+
+
+def test_a_member_that_its_kind_does_not_have_is_refused_beside_good_rows_too() -> None:
+    result = judge([GOOD, {**GOOD, "kind": "outreach", "outcome": "failed"}], [1, 2], NOW_US)
+    assert result.keys == ["c"]
+    assert [(row.row, row.problems[0].field) for row in result.refused] == [(2, "/outcome")]
