@@ -30,31 +30,28 @@ def say(line: str) -> None:
 
 def run(plans: Sequence[Plan], out: Path, runs_a_stack: int) -> int:
     """Carry out plans one after another; returns 1 if one was red."""
-    from tests.faults.runner import check_refusals, run_plan
+    from tests.faults.runner import Outcome, attempt
     from tests.faults.stack import Stack
 
-    red = 0
+    red: list[Outcome] = []
     with ExitStack() as held:
         stack: Stack | None = None
         for number, plan in enumerate(plans, start=1):
             if stack is None or stack.runs >= runs_a_stack:
                 held.close()
                 stack = held.enter_context(Stack(seed=plan.seed))
-            started_s = time.monotonic()
-            outcome = run_plan(stack, plan)
-            if outcome.ok and (stack.runs >= runs_a_stack or number == len(plans)):
-                outcome.violations += check_refusals(stack)
+            outcome = attempt(stack, plan, is_last=stack.runs + 1 >= runs_a_stack or number == len(plans))
+            results.append(out, outcome.as_json())
             say(f"{number:4}/{len(plans)} {outcome}")
-            results.append(out, {**outcome.as_json(), "run_s": round(time.monotonic() - started_s, 1)})
             if not outcome.ok:
-                red += 1
+                red.append(outcome)
                 kept = out.parent / "faults-red" / f"seed-{plan.seed}-{time.time_ns() // 1_000_000_000}"
                 stack.keep_logs(kept)
                 say(f"{plan}\n" + "\n".join(f"  {violation}" for violation in outcome.violations))
                 say(f"  logs: {kept}; again: make faults RUNS=1 SEED={plan.seed}")
                 # Whatever is wrong stays wrong: the next run begins on a stack of its own.
                 stack = None
-    say(f"{len(plans)} runs, {red} red; results in {out}")
+    say(f"{len(plans)} runs, {len(red)} red; results in {out}")
     return 1 if red else 0
 
 

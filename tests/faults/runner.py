@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from tests.faults.load import make_load
 from tests.faults.plan import INGEST, WORKER, Kind, Plan
 from tests.faults.senders import Sending
 from tests.faults.stack import Stack
+
+_log: Final = logging.getLogger(__name__)
 
 FINISH_S: Final = 120.0
 """For senders to have every answer after the last fault; far more than a stack needs that works."""
@@ -46,7 +49,8 @@ class Outcome:
             for fault in self.faults
         ]
         verdict = "ok " if self.ok else "RED"
-        return f"{verdict} seed {self.plan.seed}: {self.figures['acknowledged']} acknowledged; {', '.join(faults)}"
+        acknowledged = self.figures.get("acknowledged", 0)
+        return f"{verdict} seed {self.plan.seed}: {acknowledged} acknowledged; {', '.join(faults)}"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +60,23 @@ class Outcome:
             "faults": self.faults,
             **self.figures,
         }
+
+
+def attempt(stack: Stack, plan: Plan, *, is_last: bool) -> Outcome:
+    """A run of many: what fails in the tools themselves makes it red too, and ends no other run.
+
+    ``is_last``: nothing comes after it on this stack, so what was left to be looked for later is looked for now.
+    """
+    started_s = time.monotonic()
+    try:
+        outcome = run_plan(stack, plan)
+        if outcome.ok and is_last:
+            outcome.violations += check_refusals(stack)
+    except Exception as error:
+        _log.exception("the run could not be carried out")
+        outcome = Outcome(plan, [Violation("tools", f"{type(error).__name__}: {error}")])
+    outcome.figures["run_s"] = round(time.monotonic() - started_s, 1)
+    return outcome
 
 
 def run_plan(stack: Stack, plan: Plan) -> Outcome:
