@@ -44,12 +44,16 @@ def measure_scoring(size: Size, folder: Path) -> Figures:
     log = kept(LogSpec(size.events, CUSTOMERS), folder, _now_us())
     with scoring.loaded(log) as stack:
         whole = scoring.whole_path(stack, size.repeats, "whole path")
-        memory = scoring.in_memory(stack, size.repeats, "fold only", scoring.MEMORY_WORKER)
-        read = scoring.in_memory(stack, size.repeats, "read only", scoring.MEMORY_WORKER, "--read-only")
+        two = scoring.whole_path(stack, size.repeats, "whole path, two workers", workers=2)
+        memory = scoring.in_memory(stack, size.repeats, "fold only")
+        memory_two = scoring.in_memory(stack, size.repeats, "fold only, two workers", workers=2)
+        read = scoring.in_memory(stack, size.repeats, "read only", "--read-only")
         faust = scoring.plain_faust(stack, size.faust_events)
     return {
         "scoring_events_per_s": whole.events_per_s,
+        "scoring_two_workers_events_per_s": two.events_per_s,
         "fold_only_events_per_s": memory.events_per_s,
+        "fold_only_two_workers_events_per_s": memory_two.events_per_s,
         "read_only_events_per_s": read.events_per_s,
         "plain_faust_events_per_s": faust,
         "scoring_over_plain_faust_ratio": whole.events_per_s / faust,

@@ -107,8 +107,7 @@ def on_fresh_stack(log: Log, load: Load) -> Freshness:
     """Score the log first, so that the tables are no empty ones, then measure."""
     with loaded(log) as stack:
         stack.fresh_tables()
-        worker = stack.start_worker()
-        stack.measure_drain(worker, TIMEOUT_S)
+        stack.measure_drain([stack.start_worker()], TIMEOUT_S)
         stack.start("ingest")
         return measure(stack, load)
 

@@ -36,7 +36,9 @@ class Row:
 
 ROWS: Final = (
     Row("scoring_events_per_s", "Scoring, whole path, 100,000 customers", "events/s", at_least=150_000),
+    Row("scoring_two_workers_events_per_s", "The same with two workers", "events/s"),
     Row("fold_only_events_per_s", "Scoring without writes, states in memory", "events/s", at_least=300_000),
+    Row("fold_only_two_workers_events_per_s", "The same with two workers", "events/s"),
     Row("read_only_events_per_s", "Reading and committing alone", "events/s"),
     Row("plain_faust_events_per_s", "Plain Faust, agent with a Table, same log", "events/s"),
     Row("scoring_over_plain_faust_ratio", "Whole path against plain Faust", "times", at_least=25),

@@ -14,13 +14,12 @@ from typing import Final
 
 from benchmarks.log import Log, LogSpec, kept, produce
 from benchmarks.peers.run import FOLDER, measure
-from benchmarks.stack import BenchmarkError, Drain, Stack
+from benchmarks.stack import MOST_WORKERS, BenchmarkError, Drain, Stack
 from infra.clickhouse.client import ClickHouse
 from schemas.tables import CUSTOMER_STATE, DATABASE, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
 
 TIMEOUT_S: Final = 300.0
-WORKER: Final = "scoring-1"
 MEMORY_WORKER: Final = "benchmarks.memory_worker"
 PLAIN_FAUST: Final = FOLDER / "plain_faust.py"
 CACHED: Final = 300_000
@@ -66,18 +65,22 @@ def loaded(log: Log, folder: Path | None = None) -> Iterator[Stack]:
 
 
 def drain(
-    stack: Stack, module: str | None = None, arguments: tuple[str, ...] = (), settings: Mapping[str, str] | None = None
+    stack: Stack,
+    module: str | None = None,
+    arguments: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> Drain:
-    """Let a fresh worker go through the log from its beginning, once."""
+    """Let fresh workers go through the log from its beginning, once."""
     stack.forget_positions()
-    worker = stack.start_worker(module, arguments, settings or {})
     try:
-        return stack.measure_drain(worker, TIMEOUT_S)
+        started = [stack.start_worker(module, arguments, settings or {}, number) for number in range(1, workers + 1)]
+        return stack.measure_drain(started, TIMEOUT_S)
     finally:
-        stack.stop(WORKER)
+        stack.stop_workers()
 
 
-def whole_path(stack: Stack, repeats: int, name: str, states: int = 0, **settings: str) -> Result:
+def whole_path(stack: Stack, repeats: int, name: str, states: int = 0, workers: int = 1) -> Result:
     """Scoring as it is, into tables that hold nothing but so many customers' states."""
     runs = []
     for _ in range(repeats):
@@ -85,17 +88,17 @@ def whole_path(stack: Stack, repeats: int, name: str, states: int = 0, **setting
         if states:
             with stack.clickhouse() as client:
                 fill_states(client, states)
-        run = drain(stack, settings=settings)
+        run = drain(stack, workers=workers)
         with stack.clickhouse() as client:
-            check(client, run.events)
+            check(client, sum(stack.end_offsets().values()))
         runs.append(run)
     stack.stop("clickhouse")
     return Result(name, tuple(runs))
 
 
-def in_memory(stack: Stack, repeats: int, name: str, module: str, *arguments: str) -> Result:
-    """A worker without tables over the same log."""
-    return Result(name, tuple(drain(stack, module, arguments) for _ in range(repeats)))
+def in_memory(stack: Stack, repeats: int, name: str, *arguments: str, workers: int = 1) -> Result:
+    """Workers without tables over the same log."""
+    return Result(name, tuple(drain(stack, MEMORY_WORKER, arguments, workers=workers) for _ in range(repeats)))
 
 
 def plain_faust(stack: Stack, events: int) -> float:
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help=f"at most {MOST_WORKERS}")
     parser.add_argument("--profile", type=Path, help="folder for a profile of the worker (in-memory kinds)")
     parser.add_argument("--data", type=Path, default=Path(".touchstone/bench"), help="folder of kept logs")
     options = parser.parse_args()
@@ -150,11 +154,11 @@ def main() -> None:
         for what in options.what:
             if what == "whole":
                 states = options.customers if options.customers > CACHED else 0
-                result = whole_path(stack, options.repeats, "whole path", states)
+                result = whole_path(stack, options.repeats, "whole path", states, options.workers)
             elif what == "memory":
-                result = in_memory(stack, options.repeats, "fold only", MEMORY_WORKER)
+                result = in_memory(stack, options.repeats, "fold only", workers=options.workers)
             elif what == "read":
-                result = in_memory(stack, options.repeats, "read only", MEMORY_WORKER, "--read-only")
+                result = in_memory(stack, options.repeats, "read only", "--read-only", workers=options.workers)
             else:
                 rate = plain_faust(stack, min(options.events, 100_000))
                 print(f"{'plain Faust':32s} {rate:10,.0f} events/s", flush=True)

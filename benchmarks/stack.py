@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from services.cli.parts import Ports, choose_ports, environment, run_dir, stack_
 from services.cli.settings import StackSettings
 
 POLL_S: Final = 0.05
+MOST_WORKERS: Final = 4
 
 
 class BenchmarkError(RuntimeError):
@@ -39,7 +40,7 @@ class BenchmarkError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process used between two moments."""
+    """What a process used between two moments; of several of a kind, the sum of their time and the largest peak."""
 
     cpu_s: float
     peak_rss_mib: float
@@ -73,7 +74,7 @@ class Stack:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="touchstone-bench-", dir=folder))
         # Nothing from the environment or a .env file: a benchmark is the same wherever it runs.
-        self.settings = StackSettings(_env_file=None, data_dir=self.folder)
+        self.settings = StackSettings(_env_file=None, data_dir=self.folder, scoring_workers=MOST_WORKERS)
         self.ports: Ports = choose_ports(self.settings, free=True)
         self._running: dict[str, Part] = {}
         self._parts = stack_parts(self.settings, self.ports)
@@ -127,10 +128,14 @@ class Stack:
         return part
 
     def start_worker(
-        self, module: str | None = None, arguments: tuple[str, ...] = (), settings: Mapping[str, str] | None = None
+        self,
+        module: str | None = None,
+        arguments: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
+        number: int = 1,
     ) -> Part:
-        """Start the scoring worker, or another program in its place, with settings of its own."""
-        spec = self.spec("scoring-1")
+        """Start a scoring worker, or another program in its place, with settings of its own."""
+        spec = self.spec(f"scoring-{number}")
         if module is not None:
             spec = replace(spec, argv=(*spec.argv[:-1], module, *arguments))
         return self.start_child(replace(spec, env={**spec.env, **(settings or {})}))
@@ -143,6 +148,11 @@ class Stack:
         """End a part and wait for its end."""
         part = self._running.pop(name)
         part.child.stop(part.child.spec.stop_timeout_s)
+
+    def stop_workers(self) -> None:
+        """End every scoring worker that runs."""
+        for name in [name for name in self._running if name.startswith("scoring-")]:
+            self.stop(name)
 
     def wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> float:
         """Wait until something holds; returns when it did (monotonic seconds)."""
@@ -197,28 +207,37 @@ class Stack:
         with KafkaAdmin(self.bootstrap) as admin:
             return admin.end_offsets(topic)
 
-    def measure_drain(self, worker: Part, timeout_s: float) -> Drain:
-        """Watch a worker that was just started until its group has committed all that the log holds now."""
+    def measure_drain(self, workers: Sequence[Part], timeout_s: float) -> Drain:
+        """Watch workers that were just started until their group has committed all that the log holds now."""
         ends = self.end_offsets()
-        watched = {name: part for name, part in self._running.items() if name in ("kafka", "clickhouse")}
-        watched["worker"] = worker
+        watched = {name: [part] for name, part in self._running.items() if name in ("kafka", "clickhouse")}
+        watched["worker"] = list(workers)
         with KafkaAdmin(self.bootstrap) as admin:
-            started_s = self.wait(
-                lambda: admin.group_state(CONSUMER_GROUP).state.upper() == "STABLE", timeout_s, "the worker to join"
-            )
-        before = {name: part.cpu_s() for name, part in watched.items()}
+
+            def joined() -> bool:
+                group = admin.group_state(CONSUMER_GROUP)
+                return group.state.upper() == "STABLE" and group.members == len(workers)
+
+            started_s = self.wait(joined, timeout_s, "the workers to join")
+        before = {name: sum(part.cpu_s() for part in parts) for name, parts in watched.items()}
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": CONSUMER_GROUP})
         asked = [TopicPartition(TOUCHPOINTS, partition) for partition in ends]
+
+        def left() -> int:
+            """Records that are not committed. What a member had in work when another joined is read again."""
+            return sum(max(0, ends[at.partition] - max(at.offset, 0)) for at in consumer.committed(asked, 10))
+
         try:
-            ended_s = self.wait(
-                lambda: all(at.offset >= ends[at.partition] for at in consumer.committed(asked, 10)),
-                timeout_s,
-                "the worker to commit the end of the log",
-            )
+            # One worker has just joined; of several the first has been at work while the others started.
+            events = left() if len(workers) > 1 else sum(ends.values())
+            ended_s = self.wait(lambda: not left(), timeout_s, "the workers to commit the end of the log")
         finally:
             consumer.close()
-        used = {name: Usage(part.cpu_s() - before[name], part.peak_rss_mib()) for name, part in watched.items()}
-        return Drain(sum(ends.values()), ended_s - started_s, used)
+        used = {
+            name: Usage(sum(part.cpu_s() for part in parts) - before[name], max(part.peak_rss_mib() for part in parts))
+            for name, parts in watched.items()
+        }
+        return Drain(events, ended_s - started_s, used)
 
 
 @dataclass(frozen=True, slots=True)

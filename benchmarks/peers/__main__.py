@@ -22,7 +22,7 @@ from typing import Final
 from benchmarks.log import LogSpec, kept
 from benchmarks.peers.fold_state import SCHEMA_FILE
 from benchmarks.peers.run import FOLDER, PeerError, measure
-from benchmarks.scoring import MEMORY_WORKER, TIMEOUT_S, in_memory, loaded
+from benchmarks.scoring import TIMEOUT_S, in_memory, loaded
 
 DATA_DIR: Final = Path(os.environ.get("TOUCHSTONE_DATA_DIR", ".touchstone"))
 INSTALL_TIMEOUT_S: Final = 900.0
@@ -113,7 +113,7 @@ def main() -> None:
         rates[name] = statistics.median(runs)
         print(f"{name:24s} {rates[name]:12,.0f} events/s", flush=True)
     with loaded(log) as stack:
-        own = in_memory(stack, options.repeats, "Touchstone", MEMORY_WORKER)
+        own = in_memory(stack, options.repeats, "Touchstone")
     rates["Touchstone, no writes"] = own.events_per_s
     print(f"{'Touchstone, no writes':24s} {own.events_per_s:12,.0f} events/s")
     (DATA_DIR / "bench-peers.json").write_text(json.dumps(rates, indent=1) + "\n")

@@ -98,7 +98,7 @@ def test_a_small_log_is_scored_to_its_end(tmp_path: Path) -> None:
     log = make(LogSpec(events=5_000, customers=1_000), time.time_ns() // 1000)
     with scoring.loaded(log, tmp_path) as stack:
         result = scoring.whole_path(stack, 1, "small")
-        memory = scoring.in_memory(stack, 1, "fold only", scoring.MEMORY_WORKER)
+        memory = scoring.in_memory(stack, 1, "fold only")
     assert result.events_per_s > 0
     assert result.median.events == memory.median.events == 5_000
     assert {"worker", "kafka", "clickhouse"} <= result.median.used.keys()
