@@ -238,9 +238,11 @@ class NdjsonFile(TextFile):
                 self._damaged(error)
 
     def _chunks(self, file: io.TextIOBase, rows: int) -> Iterator[Chunk]:
+        names = list(self.schema())
+        nested = [(at, name.split(".")) for at, name in enumerate(names) if "." in name]
         numbers: list[int] = []
         texts: list[str] = []
-        objects: list[dict[str, Any]] = []
+        values: list[list[Any]] = []
         bad: list[RefusedRow] = []
         for row, line in enumerate((text for line in file if (text := line.strip())), 1):
             try:
@@ -253,34 +255,40 @@ class NdjsonFile(TextFile):
                 continue
             numbers.append(row)
             texts.append(line)
-            objects.append(members)
+            # By row while the object is at hand: its members would be far away when all rows are there.
+            found = list(map(members.get, names))
+            for at, path in nested:
+                if found[at] is None:
+                    found[at] = _inner(members, path)
+            values.append(found)
             if len(texts) == rows:
-                yield self._chunk(numbers, texts, objects, bad)
-                numbers, texts, objects, bad = [], [], [], []
+                yield self._chunk(numbers, texts, values, bad)
+                numbers, texts, values, bad = [], [], [], []
         if texts or bad:
-            yield self._chunk(numbers, texts, objects, bad)
+            yield self._chunk(numbers, texts, values, bad)
 
-    def _chunk(
-        self, numbers: list[int], texts: list[str], objects: list[dict[str, Any]], bad: list[RefusedRow]
-    ) -> Chunk:
-        columns = {name: _column(objects, name) for name in self.schema()}
+    def _chunk(self, numbers: list[int], texts: list[str], values: list[list[Any]], bad: list[RefusedRow]) -> Chunk:
+        names = list(self.schema())
+        by_column = zip(*values, strict=True) if values else [()] * len(names)
+        columns = {name: _texts(column) for name, column in zip(names, by_column, strict=True)}
         return Chunk(numbers, pl.DataFrame(columns, schema=self.schema()), pl.Series(texts, dtype=pl.String), bad)
 
 
-def _column(objects: list[dict[str, Any]], name: str) -> list[str | None]:
-    values = [members.get(name) for members in objects]
-    path = name.split(".")
-    if len(path) == 1 and set(map(type, values)) <= _PLAIN:
-        return values
-    return [_member(members, name, path) for members in objects]
+def _inner(members: dict[str, Any], path: list[str]) -> Any:
+    value: Any = members
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
-def _member(members: dict[str, Any], name: str, path: list[str]) -> str | None:
-    value: Any = members.get(name)
-    if value is None and len(path) > 1:
-        value = members
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
+def _texts(column: Sequence[Any]) -> Sequence[str | None]:
+    """Values as texts; nearly always they are."""
+    if set(map(type, column)) <= _PLAIN:
+        return column
+    return [_text(value) for value in column]
+
+
+def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
