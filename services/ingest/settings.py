@@ -57,7 +57,7 @@ class IngestSettings(BaseSettings):
     )
     retry_after_s: int = Field(2, ge=1, le=300, description="Sent in Retry-After.")
     stop_timeout_s: float = Field(20, gt=0, le=600, description="For requests in flight when told to stop.")
-    linger_ms: int = Field(2, ge=0, le=1_000, description="How long records wait to travel in company.")
+    linger_ms: int = Field(5, ge=0, le=1_000, description="How long records wait to travel in company.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Of the process's log.")
 
     @property
