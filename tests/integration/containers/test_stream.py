@@ -1,4 +1,7 @@
-"""The whole stream, the same test for processes on this machine and for containers."""
+"""The whole stream, the same test for processes on this machine and for containers.
+
+Without an engine both are left out: what it says of processes, tests/e2e says too, and more.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from schemas.identity import identify
 from services.simulator import SimulationConfig, simulate
 from tests.e2e.checker import Expected, Fate, check
 from tests.e2e.scoring.parts import DEADLINE_S, Machine
+from tests.integration.containers.images import leave_out_module_without_engine
 from tests.integration.containers.places import KEY
+
+leave_out_module_without_engine()
 
 pytestmark = pytest.mark.stack
 
