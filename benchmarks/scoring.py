@@ -16,6 +16,7 @@ from benchmarks.log import Log, LogSpec, kept, produce
 from benchmarks.peers.run import FOLDER, measure
 from benchmarks.stack import MOST_WORKERS, BenchmarkError, Drain, Stack
 from infra.clickhouse.client import ClickHouse
+from schemas.state_layout import VERSION, packed_sql
 from schemas.tables import CUSTOMER_STATE, DATABASE, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
 
@@ -128,7 +129,8 @@ def fill_states(client: ClickHouse, customers: int) -> None:
         "recent_ids": "randomFixedString(128)",
     }
     random = {c.name: f"randCanonical({i})" for i, c in enumerate(CUSTOMER_STATE.columns) if c.type == "Float64"}
-    columns = {"customer_id": "concat('c-', leftPad(toString(number), 8, '0'))", **random, **values}
+    customer = "concat('c-', leftPad(toString(number), 8, '0'))"
+    columns = {"customer_id": customer, VERSION: values[VERSION], "packed": packed_sql({**random, **values})}
     step = 1_000_000
     for start in range(0, customers, step):
         rows = min(step, customers - start)

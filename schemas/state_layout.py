@@ -7,15 +7,20 @@ here. Of n customers there are:
 - ``ints``: int64 (n, len(INTS)): counts as they are, times in UTC microseconds, names as codes into lists given
   beside the matrices (`CODES`);
 - one matrix for each of `PACKED`, little-endian.
+
+The table keeps a row of all of them as one string, column ``packed``: floats, ints (codes of open lists as 0: those
+names are columns of their own), then the sets. Its other columns are worked out from it when they are read, so a
+look-up or a merge moves one value instead of sixty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from schemas.tables import ACTIVITY_DAYS, CUSTOMER_STATE, RECENT_CASES, RECENT_IDS, TIME
+from schemas.tables import ACTIVITY_DAYS, CUSTOMER_STATE, RECENT_CASES, RECENT_IDS, TIME, Table
 
 KEY: Final = "customer_id"
 VERSION: Final = "log_offset"
@@ -70,3 +75,71 @@ TIMES: Final[frozenset[str]] = frozenset(column.name for column in CUSTOMER_STAT
 
 FLOAT_INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(FLOATS)}
 INT_INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(INTS)}
+
+STORED_NAMES: Final[tuple[str, ...]] = tuple(name for name, names in CODES.items() if names is not NameList.BANDS)
+"""Names that are columns of their own, as their lists are open."""
+STORED: Final = Table(
+    CUSTOMER_STATE.name,
+    (
+        *(column for column in CUSTOMER_STATE.columns if column.name in (KEY, VERSION, *STORED_NAMES)),
+        *CUSTOMER_STATE.packed,
+    ),
+)
+"""What is written: the key, the version, the open names and the rest packed."""
+
+NUMBER_BYTES: Final = 8
+FLOATS_BYTES: Final = NUMBER_BYTES * len(FLOATS)
+INTS_BYTES: Final = NUMBER_BYTES * len(INTS)
+
+
+def _starts() -> dict[str, int]:
+    starts, at = {}, FLOATS_BYTES + INTS_BYTES
+    for name, pack in PACKED.items():
+        starts[name] = at
+        at += pack.item_bytes * pack.width
+    return starts
+
+
+SET_STARTS: Final[dict[str, int]] = _starts()
+"""Where each of `PACKED` begins in the packed row, bytes."""
+ROW_BYTES: Final = FLOATS_BYTES + INTS_BYTES + sum(pack.item_bytes * pack.width for pack in PACKED.values())
+
+_BANDS_SQL: Final = f"[{', '.join(repr(band) for band in BANDS)}]"
+FLOATS_SQL: Final = f"reinterpret(substring(packed, 1, {FLOATS_BYTES}), 'Array(Float64)')"
+INTS_SQL: Final = f"reinterpret(substring(packed, {FLOATS_BYTES + 1}, {INTS_BYTES}), 'Array(Int64)')"
+"""The numbers of a packed row as arrays, in the order of `FLOATS` and `INTS`."""
+
+
+def unpacked_sql(name: str, floats: str = FLOATS_SQL, ints: str = INTS_SQL) -> str:
+    """SQL of a column out of the packed row; ``floats`` and ``ints`` are what holds the numbers as arrays."""
+    if name in PACKED:
+        width = PACKED[name].item_bytes * PACKED[name].width
+        return f"toFixedString(substring(packed, {SET_STARTS[name] + 1}, {width}), {width})"
+    if name in FLOAT_INDEX:
+        return f"{floats}[{FLOAT_INDEX[name] + 1}]"
+    number = f"{ints}[{INT_INDEX[name] + 1}]"
+    if name in TIMES:
+        return f"fromUnixTimestamp64Micro({number}, 'UTC')"
+    if name in CODES:
+        return f"{_BANDS_SQL}[{number} + 1]"
+    return number
+
+
+def packed_sql(values: Mapping[str, str]) -> str:
+    """SQL of the packed row: ``values`` are expressions by column, of the columns' types; what is missing is 0."""
+    pieces = [f"reinterpretAsFixedString(toFloat64({values.get(name, '0')}))" for name in FLOATS]
+    for name in INTS:
+        if name in STORED_NAMES or name not in values:
+            number = "0"
+        elif name in TIMES:
+            number = f"toUnixTimestamp64Micro({values[name]})"
+        elif name in CODES:
+            number = f"indexOf({_BANDS_SQL}, toString({values[name]})) - 1"
+        else:
+            number = values[name]
+        pieces.append(f"reinterpretAsFixedString(toInt64({number}))")
+    for name, pack in PACKED.items():
+        width = pack.item_bytes * pack.width
+        given = values.get(name, "''")
+        pieces.append(f"toFixedString({given}, {width})")
+    return f"concat({', '.join(pieces)})"

@@ -34,10 +34,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of `DATABASE`; ``columns`` in the order of inserts."""
+    """One table of `DATABASE`; ``columns`` in the order of inserts.
+
+    ``packed``: stored columns that hold others of the table, which are worked out from them when they are read.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    packed: tuple[Column, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ _STATE_SUMS = tuple(
     for letter in SUMS
 )
 
-CUSTOMER_STATE: Final = _table(
+_CUSTOMER_STATE: Final = _table(
     "customer_state",
     ("customer_id", "String", "Whose state this is"),
     ("log_partition", "UInt16", "The partition this customer lives in"),
@@ -153,6 +157,12 @@ CUSTOMER_STATE: Final = _table(
     ("cases", f"FixedString({8 * RECENT_CASES})", "Latest cases: UInt64 of second << 32 | hash31 << 1 | resolved"),
     ("recent_ids", f"FixedString({8 * RECENT_IDS})", "Latest event ids: UInt64 of second << 32 | hash32"),
     ("ids_horizon_s", "UInt32", "Latest second that ever fell out of recent_ids; older events are looked up"),
+)
+
+CUSTOMER_STATE: Final = Table(
+    _CUSTOMER_STATE.name,
+    _CUSTOMER_STATE.columns,
+    (Column("packed", "String", "All numbers and sets of the state, laid out as the worker keeps them"),),
 )
 
 LOYALTY_SIGNALS: Final = _table(

@@ -51,7 +51,7 @@ class Coded:
 
 Values = pl.Series | npt.NDArray[Any] | Coded
 """One column: a series for strings, maps, lists and what may be null; an array for numbers, times in microseconds and,
-as a matrix of a row each, for fixed strings."""
+as a matrix of bytes with a row each, for strings of one length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple
     if isinstance(values, Coded):
         return (coded(values.names, _ordered(values.codes, order)),)
     if isinstance(values, np.ndarray):
+        if type_name == "String":
+            return (rows_as_strings(_ordered(values, order)),)
         dtype = "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]
         return (numbers(_ordered(values, order), dtype),)
     if type_name in _NUMBERS:
@@ -136,6 +138,12 @@ def strings(values: pl.Series, order: Order | None = None) -> Part:
     if values.null_count() == len(values):
         return bytes(len(values))
     return _prefixed(*string_buffers(values if order is None else values.gather(order)))
+
+
+def rows_as_strings(values: npt.NDArray[np.uint8]) -> Part:
+    """Values of type String, the rows of a matrix of bytes."""
+    prefix = np.frombuffer(varint(values.shape[1]), dtype=np.uint8)
+    return _memory(np.hstack((np.broadcast_to(prefix, (len(values), len(prefix))), values)))
 
 
 def fixed_strings(values: pl.Series, width: int, order: Order | None = None) -> Part:
@@ -245,12 +253,8 @@ def _prefixed(starts: Integers, data: Bytes) -> Part:
     lengths = np.diff(starts)
     least, most = int(lengths.min(initial=1 << 32)), int(lengths.max(initial=0))
     if least == most:
-        # All of one length, as identifiers often are: a matrix with the prefix as its first columns.
-        prefix = varint(most)
-        same = np.empty((len(lengths), len(prefix) + most), dtype=np.uint8)
-        same[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
-        same[:, len(prefix) :] = data.reshape(len(lengths), most)
-        return _memory(same)
+        # All of one length, as identifiers often are.
+        return rows_as_strings(data.reshape(len(lengths), most))
     # Bytes of each prefix, and where it starts: after all values and prefixes before it.
     prefix_bytes = np.ones(len(lengths), dtype=np.int64)
     for step in _VARINT_STEPS:

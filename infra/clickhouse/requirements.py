@@ -58,7 +58,7 @@ def _check_columns(client: ClickHouse) -> None:
     for table_name, name, type_name in rows:
         found.setdefault(table_name, []).append((name, type_name))
     for table in TABLES:
-        wanted = [(column.name, column.type) for column in table.columns]
+        wanted = [(column.name, column.type) for column in (*table.columns, *table.packed)]
         if table.name not in found:
             raise UnfitServerError(f"table {DATABASE}.{table.name} does not exist: {_MIGRATE}")
         if found[table.name] != wanted:

@@ -15,13 +15,18 @@ from infra.clickhouse.client import ClickHouse, quoted
 from schemas.state_layout import (
     BANDS,
     CODES,
-    FLOAT_INDEX,
     FLOATS,
+    FLOATS_BYTES,
     INT_INDEX,
     INTS,
+    INTS_BYTES,
     KEY,
+    NUMBER_BYTES,
     PACKED,
-    TIMES,
+    ROW_BYTES,
+    SET_STARTS,
+    STORED,
+    STORED_NAMES,
     VERSION,
     NameList,
 )
@@ -48,49 +53,41 @@ class StateRows:
     models: list[str]
 
 
-def _selected(name: str) -> str:
-    # As integers: the client would make date objects of times.
-    return f"toUnixTimestamp64Micro({name})" if name in TIMES else name
-
-
 # Not FINAL: it reads whole ranges of every part to merge them, this only the rows asked for.
 _LOAD: Final = (
-    f"SELECT {', '.join(_selected(name) for name in CUSTOMER_STATE.names)} FROM {DATABASE}.{CUSTOMER_STATE.name} "
+    f"SELECT {', '.join(STORED.names)} FROM {DATABASE}.{CUSTOMER_STATE.name} "
     f"PREWHERE {KEY} IN (%s) ORDER BY {VERSION} DESC LIMIT 1 BY {KEY}"
 )
+_SEPARATOR: Final = "\n"
 
 
 def load(client: ClickHouse, customers: Sequence[str]) -> StateRows:
     """The latest state of each customer that has one, in no particular order. Raises ClickHouseError."""
     parts: list[list[Any]] = []
     for start in range(0, len(customers), LOOKUP_KEYS):
-        found = client.columns(_LOAD % quoted(customers[start : start + LOOKUP_KEYS]))
+        found = client.columns(_LOAD % _keys(customers[start : start + LOOKUP_KEYS]))
         if found:
             parts.append(found)
     rows = sum(len(part[0]) for part in parts)
     floats = np.empty((rows, len(FLOATS)), dtype=np.float64)
     ints = np.empty((rows, len(INTS)), dtype=np.int64)
-    packed = {name: np.zeros((rows, pack.width), dtype=pack.dtype) for name, pack in PACKED.items()}
-    names: dict[NameList, dict[str, int]] = {
-        NameList.TOUCHPOINTS: {"": 0},
-        NameList.MODELS: {"": 0},
-        NameList.BANDS: {band: code for code, band in enumerate(BANDS)},
-    }
+    packed = {name: np.empty((rows, pack.width), dtype=pack.dtype) for name, pack in PACKED.items()}
+    names: dict[NameList, dict[str, int]] = {NameList.TOUCHPOINTS: {"": 0}, NameList.MODELS: {"": 0}}
     found_customers: list[str] = []
     end = 0
     for part in parts:
+        columns = dict(zip(STORED.names, part, strict=True))
         begin, end = end, end + len(part[0])
-        for name, values in zip(CUSTOMER_STATE.names, part, strict=True):
-            if name == KEY:
-                found_customers += [value.decode() for value in values]
-            elif name in FLOAT_INDEX:
-                floats[begin:end, FLOAT_INDEX[name]] = values
-            elif name in PACKED:
-                packed[name][begin:end] = _unpacked(values, name)
-            elif name in CODES:
-                ints[begin:end, INT_INDEX[name]] = _codes(values, names[CODES[name]], name)
-            else:
-                ints[begin:end, INT_INDEX[name]] = values
+        found_customers += [value.decode() for value in columns[KEY]]
+        matrix = _matrix(columns["packed"])
+        floats[begin:end] = _numbers(matrix[:, :FLOATS_BYTES], "<f8")
+        ints[begin:end] = _numbers(matrix[:, FLOATS_BYTES : FLOATS_BYTES + INTS_BYTES], "<i8")
+        for name, pack in PACKED.items():
+            at = SET_STARTS[name]
+            packed[name][begin:end] = _numbers(matrix[:, at : at + pack.item_bytes * pack.width], pack.dtype)
+        ints[begin:end, INT_INDEX[VERSION]] = columns[VERSION]
+        for name in STORED_NAMES:
+            ints[begin:end, INT_INDEX[name]] = _codes(columns[name], names[CODES[name]])
     return StateRows(
         found_customers,
         floats,
@@ -118,44 +115,64 @@ def to_block(states: StateRows) -> blocks.Block:
     if not customers.is_sorted():
         order = customers.arg_sort().to_numpy()
         customers = customers.gather(order)
-    floats, ints = states.floats[order].T, states.ints[order].T
+    ints = states.ints[order]
     names: dict[NameList, Sequence[str]] = {
         NameList.TOUCHPOINTS: states.touchpoints,
         NameList.MODELS: states.models,
-        NameList.BANDS: BANDS,
     }
-    values: dict[str, blocks.Values] = {KEY: customers}
-    values |= dict(zip(FLOATS, floats, strict=True))
-    values |= dict(zip(INTS, ints, strict=True))
-    values |= {name: blocks.Coded(names[kind], ints[INT_INDEX[name]]) for name, kind in CODES.items()}
-    packed: dict[str, npt.NDArray[Any]] = {
+    values: dict[str, blocks.Values] = {KEY: customers, VERSION: ints[:, INT_INDEX[VERSION]]}
+    values |= {name: blocks.Coded(names[CODES[name]], ints[:, INT_INDEX[name]]) for name in STORED_NAMES}
+    rows = np.empty((len(customers), ROW_BYTES), dtype=np.uint8)
+    rows[:, :FLOATS_BYTES] = _bytes(states.floats[order], "<f8")
+    # Bands are a closed list; other codes mean something to their writer alone.
+    if (outside := (ints[:, INT_INDEX["band"]] < 0) | (ints[:, INT_INDEX["band"]] >= len(BANDS))).any():
+        raise IndexError(f"codes of bands must lie between 0 and {len(BANDS) - 1}, {outside.sum()} do not")
+    packed_ints = rows[:, FLOATS_BYTES : FLOATS_BYTES + INTS_BYTES]
+    packed_ints[:] = _bytes(ints, "<i8")
+    for name in STORED_NAMES:
+        packed_ints[:, NUMBER_BYTES * INT_INDEX[name] : NUMBER_BYTES * (INT_INDEX[name] + 1)] = 0
+    sets: dict[str, npt.NDArray[Any]] = {
         "activity_days": states.activity_days,
         "cases": states.cases,
         "recent_ids": states.recent_ids,
     }
-    for name, matrix in packed.items():
-        values[name] = np.ascontiguousarray(matrix[order], dtype=PACKED[name].dtype).view(np.uint8)
-    return blocks.block_of(CUSTOMER_STATE, len(customers), values)
+    for name, matrix in sets.items():
+        pack = PACKED[name]
+        rows[:, SET_STARTS[name] : SET_STARTS[name] + pack.item_bytes * pack.width] = _bytes(matrix[order], pack.dtype)
+    values["packed"] = rows
+    return blocks.block_of(STORED, len(customers), values)
 
 
-def _unpacked(values: Sequence[bytes], name: str) -> npt.NDArray[Any]:
-    pack = PACKED[name]
-    size = pack.item_bytes * pack.width
-    # The client cuts zero bytes from the end of fixed strings.
-    data = b"".join(value.ljust(size, b"\0") for value in values)
-    return np.frombuffer(data, dtype=pack.dtype).reshape(-1, pack.width)
+def _keys(customers: Sequence[str]) -> str:
+    """What to put between the brackets of an IN: one text that the server cuts, as thousands of literals are slow."""
+    joined = _SEPARATOR.join(customers)
+    if joined.count(_SEPARATOR) != len(customers) - 1:
+        return quoted(customers)
+    return f"SELECT arrayJoin(splitByChar('\\n', {quoted([joined])}))"
 
 
-def _codes(values: Any, names: dict[str, int], column: str) -> npt.NDArray[np.int64]:
-    """Places of a dictionary-encoded column's names in ``names``, which grows unless it is the closed one."""
+def _bytes(matrix: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(matrix, dtype=dtype).view(np.uint8)
+
+
+def _numbers(matrix: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(matrix).view(dtype)
+
+
+def _matrix(values: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    data = b"".join(values)
+    if len(data) != ROW_BYTES * len(values):
+        raise ValueError(
+            f"states in the table must have {ROW_BYTES} bytes each; run `python -m infra.clickhouse.migrate`"
+        )
+    return np.frombuffer(data, dtype=np.uint8).reshape(-1, ROW_BYTES)
+
+
+def _codes(values: Any, names: dict[str, int]) -> npt.NDArray[np.int64]:
+    """Places of a dictionary-encoded column's names in ``names``, which grows."""
     places = np.full(len(values.categories), -1, dtype=np.int64)
     # The server's dictionaries also hold names that no row has.
     for code in np.unique(values.codes):
-        name = values.categories[code].decode()
-        if name not in names:
-            if CODES[column] is NameList.BANDS:
-                raise ValueError(f"{column} holds {name!r}, which is none of {', '.join(BANDS)}")
-            names[name] = len(names)
-        places[code] = names[name]
+        places[code] = names.setdefault(values.categories[code].decode(), len(names))
     found: npt.NDArray[np.int64] = places[values.codes]
     return found

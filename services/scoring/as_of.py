@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from schemas.state_layout import BANDS, CODES, FLOATS, INTS, TIMES
+from schemas.state_layout import (
+    BANDS,
+    FLOAT_INDEX,
+    FLOATS,
+    FLOATS_SQL,
+    INT_INDEX,
+    INTS,
+    INTS_SQL,
+    STORED_NAMES,
+    VERSION,
+)
 from schemas.tables import CUSTOMER_STATE, DATABASE, DIMENSIONS, MODELS
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Sql, SqlTerm, Term, sql
@@ -44,19 +54,24 @@ def _column(name: str) -> str:
 
 
 def _inner(where: str) -> str:
-    """The state's columns under names that no alias of the formula can hide, as doubles where they are numbers."""
+    """The state's columns under names that no alias of the formula can hide, as doubles where they are numbers.
+
+    Out of the packed row itself: the table's own columns would each be analysed and unpacked anew.
+    """
     chosen = [f"customer_id AS {_column('customer_id')}"]
     for name in (*FLOATS, *INTS):
-        if name in TIMES:
-            chosen.append(f"toFloat64(toUnixTimestamp64Micro({name})) AS {_column(name)}")
-        elif name == "band":
-            choices = ", ".join(f"'{band}'" for band in BANDS)
-            chosen.append(f"indexOf([{choices}], toString({name})) - 1 AS {_column(name)}")
-        elif name in CODES or name in FLOATS:
-            chosen.append(f"{name} AS {_column(name)}")
+        if name in FLOATS:
+            source = f"packed_floats[{FLOAT_INDEX[name] + 1}]"
+        elif name in STORED_NAMES:
+            source = name
+        elif name == VERSION:
+            source = f"toFloat64({name})"
         else:
-            chosen.append(f"toFloat64({name}) AS {_column(name)}")
-    return f"SELECT {', '.join(chosen)} FROM {_STATE} FINAL{where}"
+            source = f"toFloat64(packed_ints[{INT_INDEX[name] + 1}])"
+        chosen.append(f"{source} AS {_column(name)}")
+    stored = f"customer_id, {VERSION}, {', '.join(STORED_NAMES)}"
+    packed = f"{FLOATS_SQL} AS packed_floats, {INTS_SQL} AS packed_ints"
+    return f"SELECT {', '.join(chosen)} FROM (SELECT {stored}, {packed} FROM {_STATE} FINAL{where})"
 
 
 def _parameters() -> dict[str, SqlTerm]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
-from infra.clickhouse import states
+from infra.clickhouse import blocks, states
 from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.migrate import migrate, read_files
 from infra.clickhouse.states import StateRows
-from schemas.state_layout import BANDS, CODES, FLOATS, INT_INDEX, INTS, PACKED, TIMES, NameList
-from schemas.tables import CUSTOMER_STATE
+from schemas.state_layout import BANDS, CODES, FLOATS, INT_INDEX, INTS, KEY, PACKED, TIMES, NameList, packed_sql
+from schemas.tables import CUSTOMER_STATE, Table
 
 pytestmark = pytest.mark.stack
 
@@ -106,3 +108,60 @@ def test_a_code_without_a_name_is_refused(clickhouse: ClickHouse) -> None:
     broken.ints[0, INT_INDEX["last_touchpoint"]] = len(TOUCHPOINTS)
     with pytest.raises(IndexError):
         states.save(clickhouse, broken)
+
+
+def test_a_name_with_a_line_break_is_found_as_well(clickhouse: ClickHouse) -> None:
+    saved = some_states(["one", "two\nlines", "two", "lines"])
+    states.save(clickhouse, saved)
+    assert as_records(states.load(clickhouse, ["one", "two\nlines"])).keys() == {"one", "two\nlines"}
+    assert as_records(states.load(clickhouse, ["two", "one"])).keys() == {"one", "two"}
+
+
+def test_columns_read_by_name_are_what_was_written(clickhouse: ClickHouse) -> None:
+    saved = some_states(["a", "b", "c"])
+    states.save(clickhouse, saved)
+    assert read_by_name(clickhouse) == as_records(saved)
+
+
+def test_sql_packs_what_it_unpacks(clickhouse: ClickHouse) -> None:
+    states.save(clickhouse, some_states(["a", "b", "c"]))
+    packed = packed_sql({name: name for name in CUSTOMER_STATE.names})
+    assert clickhouse.query(f"SELECT {packed} = packed FROM touchstone.{CUSTOMER_STATE.name}") == [(1,)] * 3
+
+
+def read_by_name(clickhouse: ClickHouse) -> dict[str, dict[str, object]]:
+    """What a person sees who asks for the columns."""
+    names = [f"toUnixTimestamp64Micro({name})" if name in TIMES else name for name in CUSTOMER_STATE.names]
+    frame = clickhouse.frame(f"SELECT {', '.join(names)} FROM touchstone.{CUSTOMER_STATE.name} FINAL")
+    frame.columns = list(CUSTOMER_STATE.names)
+    records: dict[str, dict[str, object]] = {}
+    for row in frame.with_columns(pl.col(*CODES, KEY).cast(pl.String)).to_dicts():
+        for name, pack in PACKED.items():
+            row[name] = np.frombuffer(row[name], dtype=pack.dtype).tolist()
+        records[row.pop(KEY)] = row
+    return records
+
+
+def test_states_written_before_they_were_packed_are_kept(clickhouse: ClickHouse) -> None:
+    """Also when the migration is interrupted and run again."""
+    saved = some_states(["zoë", "b", "c" * 40])
+    newer = some_states(["b"], offset=50, seed=4)
+    files = {file.name: file for file in read_files()}
+    clickhouse.query(f"DROP TABLE touchstone.{CUSTOMER_STATE.name} SYNC")
+    for statement in files["0001_tables.sql"].statements:
+        clickhouse.query(statement)
+    for rows in (saved, newer):
+        lists = {NameList.TOUCHPOINTS: rows.touchpoints, NameList.MODELS: rows.models, NameList.BANDS: BANDS}
+        values: dict[str, blocks.Values] = {KEY: pl.Series(KEY, rows.customers)}
+        values |= {name: rows.floats[:, at] for at, name in enumerate(FLOATS)}
+        values |= {name: rows.ints[:, at] for at, name in enumerate(INTS)}
+        values |= {name: blocks.Coded(lists[kind], rows.ints[:, INT_INDEX[name]]) for name, kind in CODES.items()}
+        values |= {name: getattr(rows, name).view(np.uint8) for name in PACKED}
+        unpacked = Table(CUSTOMER_STATE.name, CUSTOMER_STATE.columns)
+        clickhouse.insert_block(blocks.block_of(unpacked, len(rows.customers), values))
+    expected = as_records(saved) | as_records(newer)
+    for _ in range(2):
+        clickhouse.query("DELETE FROM touchstone.schema_migrations WHERE name = '0002_packed_states.sql'")
+        assert migrate(clickhouse) == ["0002_packed_states.sql"]
+        assert as_records(states.load(clickhouse, list(expected))) == expected
+        assert read_by_name(clickhouse) == expected
