@@ -315,7 +315,11 @@ def check_signals(bootstrap: str, client: ClickHouse, expected: Expected) -> Non
         f"SELECT signal_id, toUnixTimestamp64Micro(judged_at) AS judged_at_us, {', '.join((*names, *numbers))} "
         "FROM touchstone.loyalty_signals FINAL"
     )
-    assert rows.height == len(crossings)
+    found, made = set(rows.get_column("signal_id").to_list()), crossings.keys()
+    assert found == made, (
+        f"signals that are missing: {_some(made - found)}; that nothing implies: {_some(found - made)}"
+    )
+    assert rows.height == len(crossings), "a signal stands twice"
     for row in rows.with_columns(pl.col(pl.Categorical).cast(pl.String)).iter_rows(named=True):
         crossing = crossings[row["signal_id"]]
         assert row["judged_at_us"] == crossing.judged_at, (row, crossing)
