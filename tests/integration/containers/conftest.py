@@ -28,6 +28,8 @@ from tests.integration.containers.places import (
     kafka_container,
 )
 
+BUILD_TEST_S = 1_800
+
 if TYPE_CHECKING:
     from testcontainers.core.network import Network
 
@@ -139,3 +141,10 @@ def stream(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Mac
         made = ContainerMachine(tmp_path, network, built, bootstrap, ports)
         with container_stream(made) as url:
             yield made, url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for an image waits until it is built."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(BUILD_TEST_S))
