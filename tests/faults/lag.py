@@ -33,12 +33,14 @@ class Sample:
 def lags(samples: Sequence[Sample]) -> list[tuple[float, float]]:
     """(moment, lag in seconds) of each sample: how long the oldest uncommitted record has been in the log.
 
-    As precise as the samples lie close: a record counts from the sample that first saw it.
+    As precise as the samples lie close: a record counts from the sample that first saw it. While Kafka could not be
+    asked nothing was committed either, so a sample after a gap has a lag of at least that gap.
     """
     seen: dict[int, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
-    found = []
+    found: list[tuple[float, float]] = []
     for sample in samples:
-        lag_s = 0.0
+        gap_s = sample.at_s - found[-1][0] if found else 0.0
+        lag_s = gap_s if gap_s >= RECOVERED_S else 0.0
         for partition, end in sample.ends.items():
             ends, moments = seen[partition]
             if not ends or end > ends[-1]:
@@ -54,10 +56,15 @@ def lags(samples: Sequence[Sample]) -> list[tuple[float, float]]:
 def recovery_s(measured: Sequence[tuple[float, float]], began_s: float, over_s: float, until_s: float) -> float | None:
     """Seconds from ``over_s`` until the lag was small for good, looking from ``began_s`` to ``until_s``.
 
-    0 if it never was large, or was small again before; None if it was still large at the last look: something else
-    had happened by then.
+    0 if it never was large, or was small again before. None if nobody can say: it was large already when the fault
+    began, or was still when something else happened, or that came before any lag could have shown.
     """
+    before = [lag_s for at_s, lag_s in measured if at_s < began_s]
     window = [(at_s, lag_s) for at_s, lag_s in measured if began_s <= at_s <= until_s]
+    if (before and before[-1] >= RECOVERED_S) or not window or until_s - began_s < 2 * RECOVERED_S:
+        return None
+    if until_s - window[-1][0] >= RECOVERED_S:
+        return None  # Kafka could not be asked
     large = [number for number, (_, lag_s) in enumerate(window) if lag_s >= RECOVERED_S]
     if not large:
         return 0.0

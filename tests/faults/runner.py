@@ -153,13 +153,15 @@ def _check_at_rest(stack: Stack, run: Run) -> list[Violation]:
 
 def _measured(stack: Stack, done: Sequence[Injected]) -> list[dict[str, Any]]:
     measured = lags(stack.watch.samples)
+    end_s = measured[-1][0] if measured else 0.0
     rows = []
     for one in done:
-        later = [other.began_s for other in done if other is not one and other.began_s > one.over_s]
-        at_once = any(
-            other is not one and other.began_s <= one.over_s and one.began_s <= other.over_s for other in done
+        others = [other for other in done if other is not one]
+        until_s = min((other.began_s for other in others if other.began_s > one.over_s), default=end_s)
+        recovered = recovery_s(measured, one.began_s, one.over_s, until_s)
+        alone = recovered is not None and not any(
+            other.began_s <= one.over_s and one.began_s <= other.over_s for other in others
         )
-        recovered = recovery_s(measured, one.began_s, one.over_s, min(later, default=time.monotonic()))
         rows.append(
             {
                 "kind": one.fault.kind.value,
@@ -168,7 +170,7 @@ def _measured(stack: Stack, done: Sequence[Injected]) -> list[dict[str, Any]]:
                 "for_s": one.fault.for_s,
                 "detail": one.fault.detail,
                 # Where faults overlap or follow too closely nobody can say which of them it was.
-                "alone": not at_once and recovered is not None,
+                "alone": alone,
                 "recovery_s": None if recovered is None else round(recovered, 2),
                 **({"left_out": one.left_out} if one.left_out else {}),
                 **({"how": one.how} if one.how else {}),

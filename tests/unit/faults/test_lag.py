@@ -19,8 +19,13 @@ def test_lag_is_the_age_of_the_oldest_record_that_is_not_committed() -> None:
 
 
 def test_the_slowest_partition_counts() -> None:
-    samples = [Sample(0.0, {0: 1, 1: 1}, {}), Sample(5.0, {0: 2, 1: 1}, {0: 1})]
-    assert lags(samples)[-1] == (5.0, 5.0)
+    samples = [Sample(0.0, {0: 1, 1: 1}, {}), Sample(1.0, {0: 1, 1: 1}, {0: 1}), Sample(2.0, {0: 2, 1: 1}, {0: 1})]
+    assert lags(samples)[-1] == (2.0, 2.0)
+
+
+def test_a_moment_at_which_kafka_could_not_be_asked_is_no_small_lag() -> None:
+    samples = [Sample(0.0, {0: 1}, {0: 1}), Sample(9.0, {0: 1}, {0: 1}), Sample(9.2, {0: 1}, {0: 1})]
+    assert lags(samples) == [(0.0, 0.0), (9.0, 9.0), (9.2, 0.0)]
 
 
 def measured(*lags_s: float) -> list[tuple[float, float]]:
@@ -35,8 +40,12 @@ def measured(*lags_s: float) -> list[tuple[float, float]]:
         ((0, 0, 2, 3, 0), 4, 3.0),
         # Small for a moment, then large again.
         ((0, 2, 0, 3, 0), 4, 3.0),
-        # Something else came before it was over.
-        ((0, 0, 2, 3, 0), 3, None),
+        # Something else came before it was over, or before anything could be seen, or with Kafka away.
+        ((0, 0, 2, 3, 0), 3.5, None),
+        ((0, 0, 0, 0, 0), 3, None),
+        ((0, 0, 0, 0, 0), 5.6, None),
+        # It was behind already.
+        ((2, 0, 0, 0, 0), 4, None),
         # Just below counts as small.
         ((0, 0, RECOVERED_S - 0.01, 0, 0), 4, 0.0),
     ],
