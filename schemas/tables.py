@@ -197,6 +197,17 @@ REJECTED_EVENTS: Final = _table(
     ("payload", "String", "The raw bytes, cut at 64 KiB"),
 )
 
+RESENT_EVENTS: Final = _table(
+    "resent_events",
+    ("stage", "LowCardinality(String)", "With the next two: which of rejected_events was sent again"),
+    ("log_partition", "UInt16", "Its partition there"),
+    ("log_offset", "Int64", "Its offset there"),
+    ("resent_at", TIME, "When ingest accepted it; the latest time counts"),
+    ("customer_id", "String", "Customer of the fixed event"),
+    ("event_id", "FixedString(16)", "Identity of the fixed event, as in touchpoints"),
+    ("event", "String", "The fixed event as it was sent, JSON"),
+)
+
 REPEATED_EVENTS: Final = _table(
     "repeated_events",
     ("log_partition", "UInt16", "Partition of the topic touchpoints"),
@@ -220,6 +231,7 @@ TABLES: Final[tuple[Table, ...]] = (
     CUSTOMER_STATE,
     LOYALTY_SIGNALS,
     REJECTED_EVENTS,
+    RESENT_EVENTS,
     REPEATED_EVENTS,
     MODELS,
 )

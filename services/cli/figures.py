@@ -37,6 +37,7 @@ WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
 SELECT countIf(stage = 'log'), countIf(stage = 'ingest'), countIf(stage = 'log' AND log_offset < committed)
 FROM touchstone.rejected_events FINAL
 """
+_RESENT = "SELECT count() FROM touchstone.resent_events FINAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,11 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Events by what became of them, ever. ``unaccounted`` are committed records that no table has: always 0."""
+    """Events by what became of them, ever.
+
+    ``resent``: of those rejected or refused how many were fixed and sent again; they count as events besides.
+    ``unaccounted`` are committed records that no table has: always 0.
+    """
 
     stored: int
     reviews: int
@@ -63,6 +68,7 @@ class Stored:
     conflicting: int
     rejected: int
     refused: int
+    resent: int
     unaccounted: int
 
 
@@ -134,8 +140,9 @@ def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, 
     [(stored, reviews, stored_below)] = ask(clickhouse, _STORED.format(**partitions))
     [(repeated, conflicting, repeated_below)] = ask(clickhouse, _REPEATED.format(**partitions))
     [(rejected, refused, rejected_below)] = ask(clickhouse, _REJECTED.format(**partitions))
+    [(resent,)] = ask(clickhouse, _RESENT)
     unaccounted = sum(committed.values()) - stored_below - repeated_below - rejected_below
-    return Stored(stored, reviews, repeated, conflicting, rejected, refused, unaccounted)
+    return Stored(stored, reviews, repeated, conflicting, rejected, refused, resent, unaccounted)
 
 
 def clickhouse_settings(settings: StackSettings, where: Addresses, *, reader: bool = False) -> ClickHouseSettings:

@@ -143,6 +143,7 @@ def _counts(figures: Figures) -> list[list[str]]:
         ["    with other content", _number(stored.conflicting if stored else None)],
         ["  rejected by scoring", _number(stored.rejected if stored else None)],
         ["refused by ingest, kept", _number(stored.refused if stored else None)],
+        ["rejected or refused, then fixed and sent again", _number(stored.resent if stored else None)],
     ]
     if lag is not None and stored is not None:
         rows.append(["unaccounted for", _number(stored.unaccounted)])
