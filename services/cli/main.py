@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "sql": Entry("services.cli.sql", "sql", "Ask ClickHouse, with a login that may only read."),
     "customer": Entry("services.cli.customer", "customer", "Tell a customer's story: what was felt, what it did."),
     "verify": Entry("services.cli.verify", "verify", "Hold customers' states to the table of events and to the log."),
+    "rebuild": Entry("services.cli.rebuild", "rebuild", "Make customers' states anew from the log, compare, swap."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the stack, and say what to do."),

@@ -76,20 +76,17 @@ def run_checks(found: Deployment, population: Population, report: Report) -> Non
     if found.log_is_whole:
         checks.append((BY_LOG, lambda: by_log(found, population)))
     else:
-        say(why_not_by_log(found))
+        say(f"{gone(found)}. States are checked by SQL alone")
     for against, check in checks:
         report.begin(against)
         for compared in check():
             report.take(compared)
 
 
-def why_not_by_log(found: Deployment) -> str:
+def gone(found: Deployment) -> str:
     """What to tell when a fold from the beginning is impossible."""
-    gone = ", ".join(f"partition {at} begins at {begin:,}" for at, begin in sorted(found.begins.items()) if begin)
-    return (
-        f"the log does not begin at offset 0 any more ({gone}): states are checked by SQL alone. "
-        "Set retention.ms=-1 on topic touchpoints"
-    )
+    parts = ", ".join(f"partition {at} begins at {begin:,}" for at, begin in sorted(found.begins.items()) if begin)
+    return f"the log does not begin at offset 0 any more ({parts}); topic touchpoints should have retention.ms=-1"
 
 
 def _population(found: Deployment, sample_size: int | None, customer: list[str] | None) -> Population:

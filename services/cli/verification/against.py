@@ -18,7 +18,7 @@ from infra.kafka.read import read_partition
 from schemas.state_layout import CODES, KEY, PACKED
 from schemas.tables import DATABASE, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
-from services.cli.verification.deployment import Deployment
+from services.cli.verification.deployment import Deployment, end_of
 from services.cli.verification.population import Population, condition, load_states, moved
 from services.scoring import readings
 from services.scoring.ports import StateRows
@@ -153,7 +153,9 @@ def _fold_share(
     if not upto and not population.whole:
         return Compared(BY_LOG, 0, 0, [])
     wanted = Wanted(upto, last if population.whole else None, share)
-    folded = fold(deployment, partition, wanted, max((last, *upto.values())) + 1, limits)
+    # A state may claim to stand where the log has nothing: it is held to what there is.
+    end = min(max((last, *upto.values())) + 1, end_of(deployment.where.kafka_bootstrap, partition))
+    folded = fold(deployment, partition, wanted, end, limits)
     frame = to_frame(folded)
     elsewhere = _elsewhere(deployment, partition, set(frame.get_column(KEY)) - stands.keys())
     if elsewhere:

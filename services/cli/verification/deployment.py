@@ -50,6 +50,12 @@ def positions(bootstrap: str) -> tuple[dict[int, int], dict[int, int]]:
         return admin.beginning_offsets(TOUCHPOINTS), committed
 
 
+def end_of(bootstrap: str, partition: int) -> int:
+    """Offset that the next record of a partition of the log gets. KafkaInfraError."""
+    with KafkaAdmin(bootstrap) as admin:
+        return admin.end_offsets(TOUCHPOINTS)[partition]
+
+
 @contextmanager
 def deployment(settings: StackSettings) -> Iterator[Deployment]:
     """The running system that the settings name. Raises what Kafka's and ClickHouse's clients raise."""

@@ -44,6 +44,8 @@ def command(stage: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         except typer.Exit as ended:
             code = int(ended.exit_code)
         out = capsys.readouterr().out
-        return code, orjson.loads(out) if out.startswith(("{", "[")) else out
+        # The machine tells on stdout what it waits for; a document begins a line.
+        start = out.find("{\n")
+        return code, orjson.loads(out[start:]) if start >= 0 else out
 
     return run

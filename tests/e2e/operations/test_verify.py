@@ -18,6 +18,7 @@ from services.cli.verification.against import Limits, by_log
 from services.cli.verification.deployment import Deployment, deployment
 from services.cli.verification.population import Population
 from services.cli.verify import verify
+from tests.e2e.operations.damage import change_state, remove
 from tests.e2e.scoring.load import Producing, make_load, produce
 from tests.e2e.scoring.parts import DEADLINE_S, Machine
 
@@ -39,14 +40,11 @@ def scored(stage: Machine) -> Machine:
     return stage
 
 
-def change(tables: ClickHouse, table: str, what: str) -> None:
-    tables.query(f"ALTER TABLE touchstone.{table} {what} SETTINGS mutations_sync = 1")
-
-
-def somebody(tables: ClickHouse, condition: str = "1") -> str:
+def somebody(tables: ClickHouse, number: int) -> str:
+    """Each number is another customer: an insert repeated to the letter would be dropped as a retry."""
     [(name,)] = tables.query(
-        f"SELECT customer_id FROM touchstone.customer_state FINAL WHERE felt > 3 AND spend_micros > 0 AND {condition} "
-        "ORDER BY customer_id LIMIT 1"
+        "SELECT customer_id FROM touchstone.customer_state FINAL WHERE felt > 3 AND spend_micros > 0 "
+        f"ORDER BY customer_id LIMIT {number}, 1"
     )
     return str(name)
 
@@ -91,38 +89,39 @@ def test_a_sample_is_the_same_each_time(scored: Machine, command: Command) -> No
 
 
 def test_a_state_changed_by_hand_is_found(scored: Machine, tables: ClickHouse, command: Command) -> None:
-    who = somebody(tables)
-    change(tables, "customer_state", f"UPDATE felt = felt + 1, risk = risk / 2 WHERE customer_id = '{who}'")
+    who, other = somebody(tables, 0), somebody(tables, 1)
+    [(felt_before,)] = tables.query(f"SELECT felt FROM touchstone.customer_state FINAL WHERE customer_id = '{who}'")
+    before = change_state(tables, who, felt=felt_before + 1, risk=0.123)
     code, document = command(verify, **EVERYBODY)
     assert code == 1
     assert found(document, "sql") == {(who, "felt")}
     assert found(document, "log") == {(who, "felt"), (who, "risk")}
     [felt] = [shown for shown in document["checks"]["sql"]["shown"] if shown["column"] == "felt"]
-    assert felt["stream"] == felt["recomputed"] + 1
+    assert (felt["stream"], felt["recomputed"]) == (felt_before + 1, felt_before)
     code, told = command(verify, **{**EVERYBODY, "customer": [who], "as_json": False})
     assert code == 1
-    assert f"    felt: stream {felt['stream']}, recomputed {felt['recomputed']}" in told
-    other = somebody(tables, f"customer_id != '{who}'")
+    assert f"    felt: stream {felt_before + 1}, recomputed {felt_before}" in told
     assert command(verify, **{**EVERYBODY, "customer": [other]})[0] == 0
-    change(tables, "customer_state", f"UPDATE felt = felt - 1, risk = risk * 2 WHERE customer_id = '{who}'")
+    change_state(tables, who, **before)
 
 
 def test_floats_may_differ_by_the_order_of_additions_and_no_more(
     scored: Machine, tables: ClickHouse, command: Command
 ) -> None:
-    who = somebody(tables)
-    for factor, code in ((1 + 1e-12, 0), (1 + 1e-6, 1)):
-        change(tables, "customer_state", f"UPDATE ease_slow_w = ease_slow_w * {factor!r} WHERE customer_id = '{who}'")
+    who = somebody(tables, 2)
+    [(sure,)] = tables.query(f"SELECT emotion_slow_w FROM touchstone.customer_state FINAL WHERE customer_id = '{who}'")
+    assert sure > 0
+    for factor, code in ((1 + 1e-12, 0), (1 + 1e-6, 1), (1 + 2e-12, 0)):
+        change_state(tables, who, emotion_slow_w=sure * factor)
         assert command(verify, **{**EVERYBODY, "customer": [who]})[0] == code
-        change(tables, "customer_state", f"UPDATE ease_slow_w = ease_slow_w / {factor!r} WHERE customer_id = '{who}'")
 
 
 def test_a_lost_and_a_stale_state_are_found(scored: Machine, tables: ClickHouse, command: Command) -> None:
-    who = somebody(tables)
+    who = somebody(tables, 3)
     copy = "touchstone.kept_aside"
     tables.query(f"CREATE TABLE {copy} AS touchstone.customer_state")
     tables.query(f"INSERT INTO {copy} SELECT * FROM touchstone.customer_state FINAL WHERE customer_id = '{who}'")
-    change(tables, "customer_state", f"DELETE WHERE customer_id = '{who}'")
+    remove(tables, "customer_state", f"customer_id = '{who}'")
     code, document = command(verify, **EVERYBODY)
     assert (code, found(document, "sql"), found(document, "log")) == (1, {(who, "state")}, {(who, "state")})
 
@@ -136,7 +135,7 @@ def test_a_lost_and_a_stale_state_are_found(scored: Machine, tables: ClickHouse,
 
 
 def test_an_event_lost_from_the_table_is_found(scored: Machine, tables: ClickHouse, command: Command) -> None:
-    who = somebody(tables)
+    who = somebody(tables, 4)
     [(partition, offset)] = tables.query(
         f"SELECT log_partition, log_offset FROM touchstone.touchpoints FINAL WHERE customer_id = '{who}' "
         "AND kind = 'purchase' ORDER BY log_offset LIMIT 1"
@@ -144,7 +143,7 @@ def test_an_event_lost_from_the_table_is_found(scored: Machine, tables: ClickHou
     place = f"customer_id = '{who}' AND log_offset = {offset}"
     tables.query("CREATE TABLE touchstone.kept_aside AS touchstone.touchpoints")
     tables.query(f"INSERT INTO touchstone.kept_aside SELECT * FROM touchstone.touchpoints WHERE {place}")
-    change(tables, "touchpoints", f"DELETE WHERE {place}")
+    remove(tables, "touchpoints", place)
     code, document = command(verify, **EVERYBODY)
     assert code == 1
     assert {(who, "events"), (who, "spend_micros"), (who, "activities")} <= found(document, "sql")
@@ -158,7 +157,7 @@ def test_an_event_lost_from_the_table_is_found(scored: Machine, tables: ClickHou
 
 
 def test_an_event_that_is_there_twice_is_found(scored: Machine, tables: ClickHouse, command: Command) -> None:
-    who = somebody(tables)
+    who = somebody(tables, 5)
     [(partition, offset)] = tables.query(
         f"SELECT log_partition, log_offset FROM touchstone.touchpoints FINAL WHERE customer_id = '{who}' "
         "AND kind = 'purchase' ORDER BY log_offset DESC LIMIT 1"
@@ -173,7 +172,7 @@ def test_an_event_that_is_there_twice_is_found(scored: Machine, tables: ClickHou
     assert not found(document, "log")
     [account] = [account for account in document["sums"] if not account["balanced"]]
     assert (account["partition"], account["missing"], account["surplus_at"]) == (partition, 0, [offset])
-    change(tables, "touchpoints", "DELETE WHERE event_id = 'the other one!!!'")
+    remove(tables, "touchpoints", "event_id = 'the other one!!!'")
     assert command(verify, **{**EVERYBODY, "customer": [who]})[0] == 0
 
 
