@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
@@ -64,16 +63,7 @@ def main() -> int:
     limits = ShellLimits(settings.max_unwritten_records, settings.write_interval_ms / 1000)
     shell = Shell(core, tables, tables, limits, ())
     app = build_app(stream, shell.handle, shell)
-
-    async def write() -> None:
-        try:
-            await shell.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            await app.fail(error)
-
-    app.task(write)
+    app.beside(shell.run)
     return run_worker(app)
 
 

@@ -27,6 +27,8 @@ MAX_TIME_CHARS: Final = 40
 MAX_ATTRIBUTES: Final = 32
 MAX_ATTRIBUTE_KEY_CHARS: Final = 64
 MAX_ATTRIBUTE_VALUE_CHARS: Final = 1_000
+FUTURE_REFUSED_US: Final = 600 * 1_000_000
+"""Who is further ahead of the clock than this has a wrong one. Ingest can be set otherwise."""
 
 _NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f]+$"
 _NO_NUL: Final = r"^[^\x00]*$"

@@ -15,12 +15,8 @@ from schemas.encode import encode
 from schemas.encode_event import DoubtfulEventError, encode_events
 from schemas.reasons import Reason
 from schemas.refusals import Problem, RefusedEventError, explain
-from schemas.touchpoint import EVENT, EVENTS, to_record
+from schemas.touchpoint import EVENT, EVENTS, FUTURE_REFUSED_US, to_record
 from services.importer.plan import ATTRIBUTE, ATTRIBUTES, RATED_NAME, RATED_VALUE, SKIPPED
-
-FUTURE_REFUSED_US: Final = 600 * 1_000_000
-"""As the default at the HTTP edge: who is further ahead of the clock than this has a wrong one."""
-
 
 _JUDGED_AT_ONCE: Final = 500
 """Few enough to stay in the processor's cache from step to step, and a bad row slows only its neighbours."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemas.touchpoint import FUTURE_REFUSED_US
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -17,7 +19,7 @@ class Limits:
     """Of one event's JSON text. The longest event that keeps all limits of its fields has 0.6 MiB, all escaped."""
     max_event_members: int = 1_000
     """Members of one event, attributes included, before it is looked at closely; a valid one has at most 51."""
-    future_refused_us: int = 600 * 1_000_000
+    future_refused_us: int = FUTURE_REFUSED_US
     """An event further ahead of its arrival than this is refused: that clock is wrong."""
     future_warned_us: int = 60 * 1_000_000
     """An event further ahead than this is taken with a warning."""

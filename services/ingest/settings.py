@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.touchpoint import FUTURE_REFUSED_US
 from services.ingest.limits import Limits
 
 PREFIX: Final = "TOUCHSTONE_INGEST_"
@@ -42,7 +43,9 @@ class IngestSettings(BaseSettings):
     max_body_bytes: int = Field(4 << 20, ge=1 << 10, le=64 << 20, description="Of a body, packed and unpacked.")
     max_batch_events: int = Field(5_000, ge=1, le=50_000, description="Events in one request.")
     max_event_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 20, description="JSON text of one event.")
-    max_future_s: int = Field(600, ge=0, description="An event further ahead of its arrival is refused.")
+    max_future_s: int = Field(
+        FUTURE_REFUSED_US // 1_000_000, ge=0, description="An event further ahead of its arrival is refused."
+    )
     warn_future_s: int = Field(60, ge=0, description="An event further ahead is taken with a warning.")
     max_inflight_bytes: int = Field(
         64 << 20, ge=1 << 20, description="Bodies being received or waiting for Kafka; more are told to retry."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import start_http_server
@@ -25,7 +25,7 @@ from services.scoring import metrics, readings
 from services.scoring.adapters import ClickHouseTables, KafkaTopics
 from services.scoring.cache import StateCache
 from services.scoring.core import Core
-from services.scoring.record_batches.app import RecordBatchApp, StreamOptions, build_app
+from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
 from services.scoring.reviews import Reviews
 from services.scoring.settings import ScoringSettings
@@ -98,7 +98,8 @@ def main() -> int:
         shell.handle,
         shell,
     )
-    _run_beside(app, shell, reviews, settings)
+    app.beside(shell.run)
+    app.beside(lambda: _review(reviews, settings.ready_file))
     if settings.metrics_port:
         start_http_server(settings.metrics_port, "127.0.0.1", metrics.REGISTRY)
     metrics.CACHED.set_function(lambda: len(cache))
@@ -114,30 +115,11 @@ def main() -> int:
         client.close()
 
 
-def _run_beside(app: RecordBatchApp, shell: Shell, reviews: Reviews, settings: ScoringSettings) -> None:
-    """The writer and the timer run as long as the app; what breaks them stops the process without a commit."""
-
-    async def write() -> None:
-        try:
-            await shell.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            await app.fail(error)
-
-    async def review() -> None:
-        if settings.ready_file is not None:
-            settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-            settings.ready_file.touch()
-        try:
-            await reviews.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            await app.fail(error)
-
-    app.task(write)
-    app.task(review)
+async def _review(reviews: Reviews, ready_file: Path | None) -> None:
+    if ready_file is not None:
+        ready_file.parent.mkdir(parents=True, exist_ok=True)
+        ready_file.touch()
+    await reviews.run()
 
 
 if __name__ == "__main__":

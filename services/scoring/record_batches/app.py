@@ -84,6 +84,17 @@ class RecordBatchApp(faust.App):
         except BaseException:
             await self.crash(reason)
 
+    def beside(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something for as long as the app; an error of it stops the process without a commit."""
+
+        async def guarded() -> None:
+            try:
+                await run()
+            except Exception as error:
+                await self.fail(error)
+
+        self.task(guarded)
+
     def _create_directories(self) -> None:
         """Faust makes folders for its tables in the working folder. There are no tables."""
 

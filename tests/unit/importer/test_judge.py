@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from schemas.reasons import Reason
-from services.importer.judge import FUTURE_REFUSED_US, Judged, judge
+from schemas.touchpoint import FUTURE_REFUSED_US
+from services.importer.judge import Judged, judge
 
 NOW_US = 1_780_000_000_000_000
 EXAMPLES = Path(__file__).parents[3] / "schemas" / "examples" / "touchpoint"
