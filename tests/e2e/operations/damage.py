@@ -5,6 +5,7 @@ from __future__ import annotations
 from infra.clickhouse import states
 from infra.clickhouse.client import ClickHouse
 from schemas.state_layout import BANDS, CODES, FLOAT_INDEX, INT_INDEX, NameList
+from services.scoring.state import States
 
 
 def remove(tables: ClickHouse, table: str, condition: str) -> None:
@@ -30,3 +31,11 @@ def change_state(tables: ClickHouse, customer: str, **values: float | str) -> di
     remove(tables, "customer_state", f"customer_id = '{customer}'")
     states.save(tables, rows)
     return before
+
+
+def invent_state(tables: ClickHouse, customer: str) -> None:
+    """A state of somebody of whom the log knows nothing; so empty that nothing is ever due for them."""
+    blank = States.empty(1)
+    blank.ints[0, INT_INDEX["log_offset"]] = 0
+    sets = (blank.activity_days, blank.cases, blank.recent_ids)
+    states.save(tables, states.StateRows([customer], blank.floats, blank.ints, *sets, [""], [""]))
