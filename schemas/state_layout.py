@@ -82,7 +82,7 @@ STORED: Final = Table(
     CUSTOMER_STATE.name,
     (
         *(column for column in CUSTOMER_STATE.columns if column.name in (KEY, VERSION, *STORED_NAMES)),
-        *CUSTOMER_STATE.packed,
+        CUSTOMER_STATE.packed[0],
     ),
 )
 """What is written: the key, the version, the open names and the rest packed."""
@@ -105,19 +105,21 @@ SET_STARTS: Final[dict[str, int]] = _starts()
 ROW_BYTES: Final = FLOATS_BYTES + INTS_BYTES + sum(pack.item_bytes * pack.width for pack in PACKED.values())
 
 _BANDS_SQL: Final = f"[{', '.join(repr(band) for band in BANDS)}]"
-FLOATS_SQL: Final = f"reinterpret(substring(packed, 1, {FLOATS_BYTES}), 'Array(Float64)')"
-INTS_SQL: Final = f"reinterpret(substring(packed, {FLOATS_BYTES + 1}, {INTS_BYTES}), 'Array(Int64)')"
-"""The numbers of a packed row as arrays, in the order of `FLOATS` and `INTS`."""
+ARRAYS_SQL: Final[dict[str, str]] = {
+    "packed_floats": f"reinterpret(substring(packed, 1, {FLOATS_BYTES}), 'Array(Float64)')",
+    "packed_ints": f"reinterpret(substring(packed, {FLOATS_BYTES + 1}, {INTS_BYTES}), 'Array(Int64)')",
+}
+"""The numbers of a packed row as columns of the table: arrays in the order of `FLOATS` and `INTS`."""
 
 
-def unpacked_sql(name: str, floats: str = FLOATS_SQL, ints: str = INTS_SQL) -> str:
-    """SQL of a column out of the packed row; ``floats`` and ``ints`` are what holds the numbers as arrays."""
+def unpacked_sql(name: str) -> str:
+    """SQL of a column out of the packed row. Short: the server reads all of them for every query of the table."""
     if name in PACKED:
         width = PACKED[name].item_bytes * PACKED[name].width
         return f"toFixedString(substring(packed, {SET_STARTS[name] + 1}, {width}), {width})"
     if name in FLOAT_INDEX:
-        return f"{floats}[{FLOAT_INDEX[name] + 1}]"
-    number = f"{ints}[{INT_INDEX[name] + 1}]"
+        return f"packed_floats[{FLOAT_INDEX[name] + 1}]"
+    number = f"packed_ints[{INT_INDEX[name] + 1}]"
     if name in TIMES:
         return f"fromUnixTimestamp64Micro({number}, 'UTC')"
     if name in CODES:

@@ -36,7 +36,7 @@ class Column:
 class Table:
     """One table of `DATABASE`; ``columns`` in the order of inserts.
 
-    ``packed``: stored columns that hold others of the table, which are worked out from them when they are read.
+    ``packed``: a stored column that holds others of the table, and steps on the way from it to them.
     """
 
     name: str
@@ -162,7 +162,11 @@ _CUSTOMER_STATE: Final = _table(
 CUSTOMER_STATE: Final = Table(
     _CUSTOMER_STATE.name,
     _CUSTOMER_STATE.columns,
-    (Column("packed", "String", "All numbers and sets of the state, laid out as the worker keeps them"),),
+    (
+        Column("packed", "String", "All numbers and sets of the state, laid out as the worker keeps them"),
+        Column("packed_floats", "Array(Float64)", "Its numbers that are no integers"),
+        Column("packed_ints", "Array(Int64)", "Its integers; times in UTC microseconds"),
+    ),
 )
 
 LOYALTY_SIGNALS: Final = _table(

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from schemas.state_layout import (
+    ARRAYS_SQL,
     BANDS,
     FLOAT_INDEX,
     FLOATS,
-    FLOATS_SQL,
     INT_INDEX,
     INTS,
-    INTS_SQL,
     STORED_NAMES,
     VERSION,
 )
@@ -69,9 +68,8 @@ def _inner(where: str) -> str:
         else:
             source = f"toFloat64(packed_ints[{INT_INDEX[name] + 1}])"
         chosen.append(f"{source} AS {_column(name)}")
-    stored = f"customer_id, {VERSION}, {', '.join(STORED_NAMES)}"
-    packed = f"{FLOATS_SQL} AS packed_floats, {INTS_SQL} AS packed_ints"
-    return f"SELECT {', '.join(chosen)} FROM (SELECT {stored}, {packed} FROM {_STATE} FINAL{where})"
+    stored = ", ".join(("customer_id", VERSION, *STORED_NAMES, *ARRAYS_SQL))
+    return f"SELECT {', '.join(chosen)} FROM (SELECT {stored} FROM {_STATE} FINAL{where})"
 
 
 def _parameters() -> dict[str, SqlTerm]:

@@ -160,8 +160,9 @@ def test_states_written_before_they_were_packed_are_kept(clickhouse: ClickHouse)
         unpacked = Table(CUSTOMER_STATE.name, CUSTOMER_STATE.columns)
         clickhouse.insert_block(blocks.block_of(unpacked, len(rows.customers), values))
     expected = as_records(saved) | as_records(newer)
+    later = sorted(name for name, file in files.items() if file.kind == "migration" and name >= "0002")
     for _ in range(2):
-        clickhouse.query("DELETE FROM touchstone.schema_migrations WHERE name = '0002_packed_states.sql'")
-        assert migrate(clickhouse) == ["0002_packed_states.sql"]
+        clickhouse.query("DELETE FROM touchstone.schema_migrations WHERE kind = 'migration' AND name >= '0002'")
+        assert migrate(clickhouse) == later
         assert as_records(states.load(clickhouse, list(expected))) == expected
         assert read_by_name(clickhouse) == expected
