@@ -47,6 +47,7 @@ class Engine:
         except Exception as error:
             raise EngineError.parse(error) from error
         self._root_lock = threading.Lock()
+        self.changes = 0
         self._running: dict[str, _Running] = {}
         self._readers = threading.BoundedSemaphore(limits.max_concurrent)
         self._closing = threading.Event()
@@ -89,6 +90,11 @@ class Engine:
         with self._root_lock:
             found = self._root._conn.classify_query(text)
         return found["query_class"].name, int(found["statement_count"])
+
+    def changed(self) -> None:
+        """Note that a statement may have changed tables: what is known of their columns is no longer."""
+        with self._root_lock:
+            self.changes += 1
 
     def type_name(self, text: str) -> str:
         """A type as the engine itself writes it, safe to put into a statement. Raises EngineError for other text."""

@@ -33,6 +33,8 @@ JOINABLE: Final = frozenset(
     )
 )  # fmt: skip
 
+_REMEMBERED_INSERTS: Final = 100
+
 
 class Session:
     """One client's engine connection with its settings and current database. Not for several threads at once."""
@@ -48,6 +50,9 @@ class Session:
         self._own: dict[str, str] = {}
         self._connection: Any = None
         self._database = ""
+        # What inserts take, by table and columns, and the state of the engine's tables that this is true of.
+        self._takes: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        self._takes_since = -1
         self._open()
         if database:
             try:
@@ -71,7 +76,7 @@ class Session:
 
     def _open(self) -> None:
         self._connection = self.engine.connect()
-        self._applied = {}
+        self._applied, self._takes = {}, {}
         self.broken = False
         pairs = {**self._base, SESSION_MARK: self.mark}
         if self.reader:
@@ -108,7 +113,7 @@ class Session:
         stats: Stats | None = None,
     ) -> bytes:
         """Run one statement to its end and return its whole output. Raises ClickHouseError."""
-        self._check(text)
+        reads = self._check(text)
         with self.engine.slot(self):
             self._ready(settings or {})
             try:
@@ -116,13 +121,17 @@ class Session:
             except FAILURES as error:
                 self.broken = True
                 raise EngineError.parse(error) from error
+            finally:
+                if not reads:
+                    self.engine.changed()
         if stats is not None:
             stats.add(result)
         self._remember(text)
         return bytes(result.bytes())
 
-    def _check(self, text: str) -> None:
-        _, statements = self.engine.classify(text)
+    def _check(self, text: str) -> bool:
+        """Whether a statement only reads. Raises ClickHouseError for one that must not run."""
+        kind, statements = self.engine.classify(text)
         if statements > 1:
             raise ClickHouseError(SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed)")
         if sql.creates_kafka_table(text):
@@ -130,6 +139,7 @@ class Session:
                 NOT_IMPLEMENTED,
                 "Tables of the Kafka engine are refused: this engine could not open the data folder again",
             )
+        return kind == "READ_ONLY"
 
     def _remember(self, text: str) -> None:
         """Keep what changed the session, to repeat it when its connection must be replaced."""
@@ -194,6 +204,14 @@ class Session:
 
     def columns_of(self, described: str, columns: str) -> list[tuple[str, str]]:
         """Names and types that an INSERT of these columns takes, in order. Raises EngineError."""
+        changes = self.engine.changes
+        if self._takes_since != changes or len(self._takes) > _REMEMBERED_INSERTS:
+            self._takes, self._takes_since = {}, changes
+        if (described, columns) not in self._takes:
+            self._takes[described, columns] = self._columns_of(described, columns)
+        return self._takes[described, columns]
+
+    def _columns_of(self, described: str, columns: str) -> list[tuple[str, str]]:
         lines = self._describe(f"DESCRIBE TABLE {described}")
         known = {name: type_ for name, type_, *_ in lines}
         plain = [token.name for token in sql.tokens(columns) if token.text != ","]

@@ -169,6 +169,20 @@ def test_insert_columns_in_any_order_with_defaults(client: Client, table: Any) -
     ]  # fmt: skip
 
 
+def test_inserts_know_of_a_table_that_somebody_changed(client: Client, server: Any, table: Any) -> None:
+    name = table("n UInt8")
+    other = server.client()
+    for change, rows in (
+        ("SELECT 1", [(1,)]),
+        (f"ALTER TABLE {name} ADD COLUMN text String", [(2, "two")]),
+        (f"ALTER TABLE {name} MODIFY COLUMN n Int64", [(-3, "three")]),
+        (f"ALTER TABLE {name} DROP COLUMN text", [(-4,)]),
+    ):
+        other.execute(change)
+        client.execute(f"INSERT INTO {name} VALUES", rows)
+    assert client.execute(f"SELECT n FROM {name} ORDER BY n") == [(-4,), (-3,), (1,), (2,)]
+
+
 def test_numpy_both_ways(server: Any, table: Any) -> None:
     client = server.client(settings={"use_numpy": True}, compression="lz4")
     name = table("a UInt64, f Float64, s String")
