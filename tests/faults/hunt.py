@@ -46,7 +46,7 @@ BUGS: Final = (
         Fault(5.5, Kind.KILL, WORKER),
         customers=40,
     ),
-    _bug("no_offset_guard", "worker", "I5", Fault(4.0, Kind.KILL, WORKER)),
+    _bug("no_offset_guard", "worker", "I5", Fault(4.0, Kind.KILL, WORKER), Fault(8.0, Kind.KILL, WORKER)),
     _bug("no_deduplication", "worker", "I2 I5"),
     _bug(
         "swallowed_exception",
