@@ -160,7 +160,8 @@ def _numbers(matrix: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[Any]:
 
 
 def _matrix(values: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    data = b"".join(values)
+    # The client cuts zero bytes from the end of fixed strings.
+    data = b"".join([value.ljust(ROW_BYTES, b"\0") for value in values])
     if len(data) != ROW_BYTES * len(values):
         raise ValueError(
             f"states in the table must have {ROW_BYTES} bytes each; run `python -m infra.clickhouse.migrate`"

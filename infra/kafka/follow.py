@@ -69,6 +69,9 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=self._most,
+            # As the worker around it: a killed one is followed by another within seconds, not after the default 45.
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
         )
         try:
             while not self._ending.is_set():
