@@ -73,8 +73,7 @@ CREATE TABLE IF NOT EXISTS touchstone.customer_state_packed
 ENGINE = ReplacingMergeTree(log_offset)
 ORDER BY customer_id
 SETTINGS
-    index_granularity = 64,
-    min_bytes_for_wide_part = 1073741824,
+    index_granularity = 256,
     merge_selector_base = 40,
     non_replicated_deduplication_window = 10000
 COMMENT 'Rolling state of each customer: sums that decay, counts, latest moments; the row of the highest log_offset is the customer''s';
