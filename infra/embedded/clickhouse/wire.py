@@ -17,6 +17,8 @@ from infra.embedded.clickhouse.errors import ProtocolError
 MAX_VARINT_BYTES: Final = 10
 # Runs of equally long strings (ids, codes, empty texts) are skipped by arithmetic; shorter runs are not worth it.
 _MIN_RUN: Final = 64
+# Of strings of 128 bytes and more a few are worth it.
+_MIN_LONG_RUN: Final = 4
 _SHORT: Final = 32
 # Bytes looked at in one leap: few at first, more while it goes well; strings walked before the next try.
 _FIRST_WINDOW: Final = 1 << 12
@@ -185,10 +187,11 @@ class ByteReader:
             if self._pos >= len(self._chunk):
                 self._advance()
             if left >= _MIN_RUN:
-                skipped = self._equal_run(left)
-                if not skipped:
-                    skipped, whole = self._leap(left, window)
-                    window = min(2 * window, _LAST_WINDOW) if whole else _FIRST_WINDOW
+                if skipped := self._equal_run(left):
+                    left -= skipped
+                    continue
+                skipped, whole = self._leap(left, window)
+                window = min(2 * window, _LAST_WINDOW) if whole else _FIRST_WINDOW
                 left -= skipped
                 if skipped >= _MIN_RUN:
                     continue
@@ -198,15 +201,21 @@ class ByteReader:
     def _equal_run(self, left: int) -> int:
         """Skip the longest run of strings as long as the first one; returns how many were skipped."""
         chunk, pos = self._chunk, self._pos
-        length = chunk[pos]
-        stride = length + 1
+        length, prefix_bytes = chunk[pos], 1
+        if length > 0x7F:
+            if pos + 1 >= len(chunk) or chunk[pos + 1] > 0x7F:
+                return 0
+            length, prefix_bytes = length & 0x7F | chunk[pos + 1] << 7, 2
+        stride = length + prefix_bytes
         fits = min(left, (len(chunk) - pos) // stride)
-        if length > 0x7F or fits < _MIN_RUN:
+        least = _MIN_RUN if prefix_bytes == 1 else _MIN_LONG_RUN
+        if fits < least:
             return 0
-        prefixes = np.frombuffer(chunk, np.uint8, (fits - 1) * stride + 1, pos)[::stride]
-        if (prefixes[:_MIN_RUN] != length).any():
+        rows = np.frombuffer(chunk, np.uint8, fits * stride, pos).reshape(fits, stride)
+        prefixes = rows[:, :prefix_bytes]
+        if (prefixes[:least] != prefixes[0]).any():
             return 0
-        differs = prefixes != length
+        differs = (prefixes != prefixes[0]).any(axis=1)
         run = int(differs.argmax()) if differs.any() else fits
         self._pos = pos + run * stride
         return run

@@ -55,6 +55,7 @@ texts = st.one_of(
     st.lists(st.binary(min_size=100, max_size=300), max_size=20),
     # Runs of equal lengths and short printable texts take the fast ways.
     st.builds(lambda value, count: [value] * count, st.binary(max_size=60), st.integers(0, 400)),
+    st.builds(lambda value, count: [value] * count, st.binary(min_size=120, max_size=700), st.integers(0, 100)),
     st.builds(
         lambda count, odd, place: [*(f"customer-{i}".encode() for i in range(count)), odd][: count + place],
         st.integers(0, 500),
