@@ -49,9 +49,26 @@ class Coded:
     codes: npt.NDArray[Any]
 
 
-Values = pl.Series | npt.NDArray[Any] | Coded
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Strings of one length, to be filled in: ``content`` is a matrix of bytes with a row for each, part of ``sized``,
+    where each stands behind its length as on the wire."""
+
+    sized: npt.NDArray[np.uint8]
+    content: npt.NDArray[np.uint8]
+
+    @staticmethod
+    def empty(rows: int, width: int) -> Rows:
+        """Room for ``rows`` strings of ``width`` bytes."""
+        prefix = np.frombuffer(varint(width), dtype=np.uint8)
+        sized = np.empty((rows, len(prefix) + width), dtype=np.uint8)
+        sized[:, : len(prefix)] = prefix
+        return Rows(sized, sized[:, len(prefix) :])
+
+
+Values = pl.Series | npt.NDArray[Any] | Coded | Rows
 """One column: a series for strings, maps, lists and what may be null; an array for numbers, times in microseconds and,
-as a matrix of bytes with a row each, for strings of one length."""
+as a matrix of bytes with a row each, for fixed strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +106,9 @@ def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
         return (coded(values.names, _ordered(values.codes, order)),)
+    if isinstance(values, Rows):
+        return (_memory(_ordered(values.sized, order)),)
     if isinstance(values, np.ndarray):
-        if type_name == "String":
-            return (rows_as_strings(_ordered(values, order)),)
         dtype = "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]
         return (numbers(_ordered(values, order), dtype),)
     if type_name in _NUMBERS:
@@ -138,12 +155,6 @@ def strings(values: pl.Series, order: Order | None = None) -> Part:
     if values.null_count() == len(values):
         return bytes(len(values))
     return _prefixed(*string_buffers(values if order is None else values.gather(order)))
-
-
-def rows_as_strings(values: npt.NDArray[np.uint8]) -> Part:
-    """Values of type String, the rows of a matrix of bytes."""
-    prefix = np.frombuffer(varint(values.shape[1]), dtype=np.uint8)
-    return _memory(np.hstack((np.broadcast_to(prefix, (len(values), len(prefix))), values)))
 
 
 def fixed_strings(values: pl.Series, width: int, order: Order | None = None) -> Part:
@@ -254,7 +265,9 @@ def _prefixed(starts: Integers, data: Bytes) -> Part:
     least, most = int(lengths.min(initial=1 << 32)), int(lengths.max(initial=0))
     if least == most:
         # All of one length, as identifiers often are.
-        return rows_as_strings(data.reshape(len(lengths), most))
+        same = Rows.empty(len(lengths), most)
+        same.content[:] = data.reshape(len(lengths), most)
+        return _memory(same.sized)
     # Bytes of each prefix, and where it starts: after all values and prefixes before it.
     prefix_bytes = np.ones(len(lengths), dtype=np.int64)
     for step in _VARINT_STEPS:

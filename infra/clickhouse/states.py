@@ -122,7 +122,8 @@ def to_block(states: StateRows) -> blocks.Block:
     }
     values: dict[str, blocks.Values] = {KEY: customers, VERSION: ints[:, INT_INDEX[VERSION]]}
     values |= {name: blocks.Coded(names[CODES[name]], ints[:, INT_INDEX[name]]) for name in STORED_NAMES}
-    rows = np.empty((len(customers), ROW_BYTES), dtype=np.uint8)
+    packed = blocks.Rows.empty(len(customers), ROW_BYTES)
+    rows = packed.content
     rows[:, :FLOATS_BYTES] = _bytes(states.floats[order], "<f8")
     # Bands are a closed list; other codes mean something to their writer alone.
     if (outside := (ints[:, INT_INDEX["band"]] < 0) | (ints[:, INT_INDEX["band"]] >= len(BANDS))).any():
@@ -139,7 +140,7 @@ def to_block(states: StateRows) -> blocks.Block:
     for name, matrix in sets.items():
         pack = PACKED[name]
         rows[:, SET_STARTS[name] : SET_STARTS[name] + pack.item_bytes * pack.width] = _bytes(matrix[order], pack.dtype)
-    values["packed"] = rows
+    values["packed"] = packed
     return blocks.block_of(STORED, len(customers), values)
 
 
