@@ -130,7 +130,7 @@ def fill_states(client: ClickHouse, customers: int) -> None:
     }
     random = {c.name: f"randCanonical({i})" for i, c in enumerate(CUSTOMER_STATE.columns) if c.type == "Float64"}
     customer = "concat('c-', leftPad(toString(number), 8, '0'))"
-    columns = {"customer_id": customer, VERSION: values[VERSION], "packed": packed_sql({**random, **values})}
+    columns = {"customer_id": customer, VERSION: values[VERSION], **packed_sql({**random, **values})}
     step = 1_000_000
     for start in range(0, customers, step):
         rows = min(step, customers - start)

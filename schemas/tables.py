@@ -36,7 +36,7 @@ class Column:
 class Table:
     """One table of `DATABASE`; ``columns`` in the order of inserts.
 
-    ``packed``: a stored column that holds others of the table, and steps on the way from it to them.
+    ``packed``: stored columns that hold others of the table, and steps on the way from them to those.
     """
 
     name: str
@@ -163,9 +163,11 @@ CUSTOMER_STATE: Final = Table(
     _CUSTOMER_STATE.name,
     _CUSTOMER_STATE.columns,
     (
-        Column("packed", "String", "All numbers and sets of the state, laid out as the worker keeps them"),
-        Column("packed_floats", "Array(Float64)", "Its numbers that are no integers"),
-        Column("packed_ints", "Array(Int64)", "Its integers; times in UTC microseconds"),
+        Column("float_bytes", "FixedString(192)", "The numbers that are no integers, as the worker keeps them"),
+        Column("int_bytes", "FixedString(248)", "The integers and times, as the worker keeps them"),
+        Column("set_bytes", "FixedString(224)", "activity_days, cases and recent_ids, one after another"),
+        Column("packed_floats", "Array(Float64)", "float_bytes as numbers"),
+        Column("packed_ints", "Array(Int64)", "int_bytes as numbers; times in UTC microseconds"),
     ),
 )
 

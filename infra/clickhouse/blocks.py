@@ -49,24 +49,7 @@ class Coded:
     codes: npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Strings of one length, to be filled in: ``content`` is a matrix of bytes with a row for each, part of ``sized``,
-    where each stands behind its length as on the wire."""
-
-    sized: npt.NDArray[np.uint8]
-    content: npt.NDArray[np.uint8]
-
-    @staticmethod
-    def empty(rows: int, width: int) -> Rows:
-        """Room for ``rows`` strings of ``width`` bytes."""
-        prefix = np.frombuffer(varint(width), dtype=np.uint8)
-        sized = np.empty((rows, len(prefix) + width), dtype=np.uint8)
-        sized[:, : len(prefix)] = prefix
-        return Rows(sized, sized[:, len(prefix) :])
-
-
-Values = pl.Series | npt.NDArray[Any] | Coded | Rows
+Values = pl.Series | npt.NDArray[Any] | Coded
 """One column: a series for strings, maps, lists and what may be null; an array for numbers, times in microseconds and,
 as a matrix of bytes with a row each, for fixed strings."""
 
@@ -106,8 +89,6 @@ def lay_out(type_name: str, values: Values, order: Order | None = None) -> tuple
     """Values as ``type_name`` lays them out. TypeError for a type that no table here has."""
     if isinstance(values, Coded):
         return (coded(values.names, _ordered(values.codes, order)),)
-    if isinstance(values, Rows):
-        return (_memory(_ordered(values.sized, order)),)
     if isinstance(values, np.ndarray):
         dtype = "<u1" if type_name.startswith("FixedString(") else _NUMBERS[type_name]
         return (numbers(_ordered(values, order), dtype),)
@@ -265,9 +246,11 @@ def _prefixed(starts: Integers, data: Bytes) -> Part:
     least, most = int(lengths.min(initial=1 << 32)), int(lengths.max(initial=0))
     if least == most:
         # All of one length, as identifiers often are.
-        same = Rows.empty(len(lengths), most)
-        same.content[:] = data.reshape(len(lengths), most)
-        return _memory(same.sized)
+        prefix = np.frombuffer(varint(most), dtype=np.uint8)
+        same = np.empty((len(lengths), len(prefix) + most), dtype=np.uint8)
+        same[:, : len(prefix)] = prefix
+        same[:, len(prefix) :] = data.reshape(len(lengths), most)
+        return _memory(same)
     # Bytes of each prefix, and where it starts: after all values and prefixes before it.
     prefix_bytes = np.ones(len(lengths), dtype=np.int64)
     for step in _VARINT_STEPS:

@@ -16,15 +16,13 @@ from schemas.state_layout import (
     BANDS,
     CODES,
     FLOATS,
-    FLOATS_BYTES,
     INT_INDEX,
     INTS,
-    INTS_BYTES,
     KEY,
     NUMBER_BYTES,
     PACKED,
-    ROW_BYTES,
     SET_STARTS,
+    SETS_BYTES,
     STORED,
     STORED_NAMES,
     VERSION,
@@ -79,12 +77,13 @@ def load(client: ClickHouse, customers: Sequence[str]) -> StateRows:
         columns = dict(zip(STORED.names, part, strict=True))
         begin, end = end, end + len(part[0])
         found_customers += [value.decode() for value in columns[KEY]]
-        matrix = _matrix(columns["packed"])
-        floats[begin:end] = _numbers(matrix[:, :FLOATS_BYTES], "<f8")
-        ints[begin:end] = _numbers(matrix[:, FLOATS_BYTES : FLOATS_BYTES + INTS_BYTES], "<i8")
+        floats[begin:end] = _matrix(columns["float_bytes"], NUMBER_BYTES * len(FLOATS)).view("<f8")
+        ints[begin:end] = _matrix(columns["int_bytes"], NUMBER_BYTES * len(INTS)).view("<i8")
+        sets = _matrix(columns["set_bytes"], SETS_BYTES)
         for name, pack in PACKED.items():
             at = SET_STARTS[name]
-            packed[name][begin:end] = _numbers(matrix[:, at : at + pack.item_bytes * pack.width], pack.dtype)
+            there = sets[:, at : at + pack.item_bytes * pack.width]
+            packed[name][begin:end] = np.ascontiguousarray(there).view(pack.dtype)
         ints[begin:end, INT_INDEX[VERSION]] = columns[VERSION]
         for name in STORED_NAMES:
             ints[begin:end, INT_INDEX[name]] = _codes(columns[name], names[CODES[name]])
@@ -122,25 +121,23 @@ def to_block(states: StateRows) -> blocks.Block:
     }
     values: dict[str, blocks.Values] = {KEY: customers, VERSION: ints[:, INT_INDEX[VERSION]]}
     values |= {name: blocks.Coded(names[CODES[name]], ints[:, INT_INDEX[name]]) for name in STORED_NAMES}
-    packed = blocks.Rows.empty(len(customers), ROW_BYTES)
-    rows = packed.content
-    rows[:, :FLOATS_BYTES] = _bytes(states.floats[order], "<f8")
+    values["float_bytes"] = _bytes(states.floats[order], "<f8")
     # Bands are a closed list; other codes mean something to their writer alone.
     if (outside := (ints[:, INT_INDEX["band"]] < 0) | (ints[:, INT_INDEX["band"]] >= len(BANDS))).any():
         raise IndexError(f"codes of bands must lie between 0 and {len(BANDS) - 1}, {outside.sum()} do not")
-    packed_ints = rows[:, FLOATS_BYTES : FLOATS_BYTES + INTS_BYTES]
-    packed_ints[:] = _bytes(ints, "<i8")
-    for name in STORED_NAMES:
-        packed_ints[:, NUMBER_BYTES * INT_INDEX[name] : NUMBER_BYTES * (INT_INDEX[name] + 1)] = 0
-    sets: dict[str, npt.NDArray[Any]] = {
+    without_codes = ints.copy()
+    without_codes[:, [INT_INDEX[name] for name in STORED_NAMES]] = 0
+    values["int_bytes"] = _bytes(without_codes, "<i8")
+    sets = np.empty((len(customers), SETS_BYTES), dtype=np.uint8)
+    kept: dict[str, npt.NDArray[Any]] = {
         "activity_days": states.activity_days,
         "cases": states.cases,
         "recent_ids": states.recent_ids,
     }
-    for name, matrix in sets.items():
+    for name, matrix in kept.items():
         pack = PACKED[name]
-        rows[:, SET_STARTS[name] : SET_STARTS[name] + pack.item_bytes * pack.width] = _bytes(matrix[order], pack.dtype)
-    values["packed"] = packed
+        sets[:, SET_STARTS[name] : SET_STARTS[name] + pack.item_bytes * pack.width] = _bytes(matrix[order], pack.dtype)
+    values["set_bytes"] = sets
     return blocks.block_of(STORED, len(customers), values)
 
 
@@ -156,18 +153,10 @@ def _bytes(matrix: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(matrix, dtype=dtype).view(np.uint8)
 
 
-def _numbers(matrix: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(matrix).view(dtype)
-
-
-def _matrix(values: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+def _matrix(values: Sequence[bytes], width: int) -> npt.NDArray[np.uint8]:
     # The client cuts zero bytes from the end of fixed strings.
-    data = b"".join([value.ljust(ROW_BYTES, b"\0") for value in values])
-    if len(data) != ROW_BYTES * len(values):
-        raise ValueError(
-            f"states in the table must have {ROW_BYTES} bytes each; run `python -m infra.clickhouse.migrate`"
-        )
-    return np.frombuffer(data, dtype=np.uint8).reshape(-1, ROW_BYTES)
+    data = b"".join([value.ljust(width, b"\0") for value in values])
+    return np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
 
 
 def _codes(values: Any, names: dict[str, int]) -> npt.NDArray[np.int64]:

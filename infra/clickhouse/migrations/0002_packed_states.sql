@@ -1,5 +1,5 @@
--- The state's numbers and sets as one column: a look-up or a merge moves one value instead of sixty. What was a column
--- before is worked out from it when it is read. docs/adr/0004-clickhouse-tables.md has the figures.
+-- The state's numbers and sets as three columns: a look-up or a merge moves three values instead of sixty. What was a
+-- column before is worked out from them when it is read. docs/adr/0004-clickhouse-tables.md has the figures.
 -- Until the tables are exchanged nothing changes for anybody; interrupted, all of it is simply run again, as the columns
 -- have the same names in both.
 
@@ -62,13 +62,15 @@ CREATE TABLE IF NOT EXISTS touchstone.customer_state_packed
     band_since DateTime64(6, 'UTC') ALIAS fromUnixTimestamp64Micro(packed_ints[28], 'UTC') COMMENT 'When the customer entered that band',
     judged_at DateTime64(6, 'UTC') ALIAS fromUnixTimestamp64Micro(packed_ints[29], 'UTC') COMMENT 'received_at of the event at which risk was last judged',
     model_version LowCardinality(String) COMMENT 'Risk model used for that judgement',
-    activity_days FixedString(64) ALIAS toFixedString(substring(packed, 441, 64), 64) COMMENT 'Latest days with activity: little-endian UInt16 days since 1970, ascending, zeros first',
-    cases FixedString(32) ALIAS toFixedString(substring(packed, 505, 32), 32) COMMENT 'Latest cases: UInt64 of second << 32 | hash31 << 1 | resolved',
-    recent_ids FixedString(128) ALIAS toFixedString(substring(packed, 537, 128), 128) COMMENT 'Latest event ids: UInt64 of second << 32 | hash32',
+    activity_days FixedString(64) ALIAS toFixedString(substring(set_bytes, 1, 64), 64) COMMENT 'Latest days with activity: little-endian UInt16 days since 1970, ascending, zeros first',
+    cases FixedString(32) ALIAS toFixedString(substring(set_bytes, 65, 32), 32) COMMENT 'Latest cases: UInt64 of second << 32 | hash31 << 1 | resolved',
+    recent_ids FixedString(128) ALIAS toFixedString(substring(set_bytes, 97, 128), 128) COMMENT 'Latest event ids: UInt64 of second << 32 | hash32',
     ids_horizon_s UInt32 ALIAS packed_ints[31] COMMENT 'Latest second that ever fell out of recent_ids; older events are looked up',
-    packed String COMMENT 'All numbers and sets of the state, laid out as the worker keeps them',
-    packed_floats Array(Float64) ALIAS reinterpret(substring(packed, 1, 192), 'Array(Float64)') COMMENT 'Its numbers that are no integers',
-    packed_ints Array(Int64) ALIAS reinterpret(substring(packed, 193, 248), 'Array(Int64)') COMMENT 'Its integers; times in UTC microseconds'
+    float_bytes FixedString(192) COMMENT 'The numbers that are no integers, as the worker keeps them',
+    int_bytes FixedString(248) COMMENT 'The integers and times, as the worker keeps them',
+    set_bytes FixedString(224) COMMENT 'activity_days, cases and recent_ids, one after another',
+    packed_floats Array(Float64) ALIAS reinterpret(float_bytes, 'Array(Float64)') COMMENT 'float_bytes as numbers',
+    packed_ints Array(Int64) ALIAS reinterpret(int_bytes, 'Array(Int64)') COMMENT 'int_bytes as numbers; times in UTC microseconds'
 )
 ENGINE = ReplacingMergeTree(log_offset)
 ORDER BY customer_id
@@ -78,7 +80,7 @@ SETTINGS
     non_replicated_deduplication_window = 10000
 COMMENT 'Rolling state of each customer: sums that decay, counts, latest moments; the row of the highest log_offset is the customer''s';
 
-INSERT INTO touchstone.customer_state_packed (customer_id, log_offset, worst_touchpoint, last_touchpoint, model_version, packed)
+INSERT INTO touchstone.customer_state_packed (customer_id, log_offset, worst_touchpoint, last_touchpoint, model_version, float_bytes, int_bytes, set_bytes)
 SELECT
     customer_id,
     log_offset,
@@ -109,7 +111,9 @@ SELECT
         reinterpretAsFixedString(toFloat64(spend_fast)),
         reinterpretAsFixedString(toFloat64(spend_slow)),
         reinterpretAsFixedString(toFloat64(survey_load)),
-        reinterpretAsFixedString(toFloat64(risk)),
+        reinterpretAsFixedString(toFloat64(risk))
+    ),
+    concat(
         reinterpretAsFixedString(toInt64(log_partition)),
         reinterpretAsFixedString(toInt64(log_offset)),
         reinterpretAsFixedString(toInt64(toUnixTimestamp64Micro(updated_at))),
@@ -140,7 +144,9 @@ SELECT
         reinterpretAsFixedString(toInt64(toUnixTimestamp64Micro(band_since))),
         reinterpretAsFixedString(toInt64(toUnixTimestamp64Micro(judged_at))),
         reinterpretAsFixedString(toInt64(0)),
-        reinterpretAsFixedString(toInt64(ids_horizon_s)),
+        reinterpretAsFixedString(toInt64(ids_horizon_s))
+    ),
+    concat(
         toFixedString(activity_days, 64),
         toFixedString(cases, 32),
         toFixedString(recent_ids, 128)

@@ -134,8 +134,8 @@ def test_states_are_packed_as_the_layout_says() -> None:
     unpacked = {name: unpacked_sql(name) for name in CUSTOMER_STATE.names if name not in STORED.names}
     assert aliases == unpacked | ARRAYS_SQL
     [copied] = [statement for statement in file.statements if statement.startswith("INSERT")]
-    expected = packed_sql({name: name for name in CUSTOMER_STATE.names})
-    assert re.sub(r"\s+", "", expected) in re.sub(r"\s+", "", copied)
+    for expression in packed_sql({name: name for name in CUSTOMER_STATE.names}).values():
+        assert re.sub(r"\s+", "", expression) in re.sub(r"\s+", "", copied)
 
 
 def test_every_view_can_be_applied_again() -> None:
