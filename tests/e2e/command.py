@@ -53,12 +53,17 @@ class Touchstone:
         rows: list[dict[str, Any]] = self.json("sql", sql)
         return rows
 
-    def pid_of(self, part: str) -> int:
+    def running_pid(self, part: str) -> int | None:
+        """None between the end of a process and the start of the next."""
         state = read_state(self.folder / ".touchstone")
         assert state is not None
         process = next(child.process for child in state.children if child.name == part)
-        assert process is not None
-        return process.pid
+        return None if process is None else process.pid
+
+    def pid_of(self, part: str) -> int:
+        pid = self.running_pid(part)
+        assert pid is not None
+        return pid
 
     def settled(self) -> dict[str, Any]:
         """The status once everything in the log is scored; the books must balance then."""

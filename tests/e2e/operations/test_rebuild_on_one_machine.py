@@ -37,7 +37,7 @@ def test_workers_are_held_and_started_anew_while_ingest_goes_on(touchstone: Touc
     assert sender.returncode == 0, err
     sent = json.loads(out)
     assert sent["refused"] == sent.get("retries", 0) == 0
-    wait_for(lambda: touchstone.pid_of("scoring-1") not in (None, worker), "the worker is started anew")
+    wait_for(lambda: touchstone.running_pid("scoring-1") not in (None, worker), "the worker is started anew")
     after = touchstone.settled()
     assert after["lag"]["accepted"] >= before["lag"]["accepted"] + sent["accepted"]
     assert touchstone.json("verify")["equal"]

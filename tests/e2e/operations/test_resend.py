@@ -46,6 +46,7 @@ def which(row: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def refused(touchstone: Touchstone) -> dict[str, str]:
     """Some events that ingest refused: their names in the table, by what is wrong with them."""
+    touchstone.settled()
     url = touchstone.json("up")["ingest"]
     batch = [survey(1), survey(2, rating=11), survey(3, shop="north"), survey(4, shop="south", rating=12)]
     answer = httpx.post(f"{url}/v1/events", json=batch)
