@@ -196,11 +196,19 @@ class Stack:
     def forget_positions(self) -> None:
         """The consumer group starts at the beginning of the log again."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 4})
-        try:
-            admin.delete_consumer_groups([CONSUMER_GROUP])[CONSUMER_GROUP].result(10)
-        except KafkaException as error:
-            if error.args[0].name() not in ("GROUP_ID_NOT_FOUND", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR"):
-                raise
+
+        def forgotten() -> bool:
+            try:
+                admin.delete_consumer_groups([CONSUMER_GROUP])[CONSUMER_GROUP].result(10)
+            except KafkaException as error:
+                # A fresh broker has no group yet, or is still looking for it.
+                if error.args[0].name() in ("COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS"):
+                    return False
+                if error.args[0].name() not in ("GROUP_ID_NOT_FOUND", "NOT_COORDINATOR"):
+                    raise
+            return True
+
+        self.wait(forgotten, 30.0, "Kafka to forget the group's positions")
 
     def end_offsets(self, topic: str = TOUCHPOINTS) -> Mapping[int, int]:
         """Where each partition of a topic ends."""
