@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from time import perf_counter
 from typing import Any, Final
 
@@ -23,10 +23,11 @@ from schemas.reasons import Reason, Verdict
 from services.ingest import encodings
 from services.ingest.admit import LINE_TYPES, Admission, RefusedBodyError, admit
 from services.ingest.docs_page import docs_page
-from services.ingest.keys import KeyRing
+from services.ingest.keys import KeyRing, sender_at
 from services.ingest.metrics import Metrics
 from services.ingest.openapi import openapi_document
 from services.ingest.problems import MEDIA_TYPE, errors_of, problem, status_of
+from services.ingest.rates import Excess, Rates
 from services.ingest.settings import IngestSettings
 from services.ingest.writer import Writer
 
@@ -49,7 +50,7 @@ class _AnswerError(Exception):
 
 
 class Edge:
-    """Takes requests. ``now_us`` is the clock: UTC microseconds."""
+    """Takes requests. ``now_us`` is the clock: UTC microseconds; ``elapsed_ns`` never goes back."""
 
     def __init__(
         self,
@@ -58,13 +59,16 @@ class Edge:
         metrics: Metrics,
         *,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        elapsed_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._settings = settings
         self._limits = settings.limits
         self._keys = KeyRing(settings.keys())
         self._writer = writer
         self._metrics = metrics
+        self._rates = Rates(settings.key_rate, settings.overall_rate)
         self._now_us = now_us
+        self._elapsed_ns = elapsed_ns
         self._inflight_bytes = 0
         self._inflight_requests = 0
         metrics.inflight_bytes.set_function(lambda: self._inflight_bytes)
@@ -88,7 +92,36 @@ class Edge:
 
     async def _take(self, request: Request, held: _Held) -> Response:
         headers = _Head(request)
-        if not self._keys.admits(headers.get(b"authorization"), headers.get(b"x-api-key")):
+        sender = self._sender(request, headers)
+        packed = await self._receive(request, headers.get(b"content-length") or "", held)
+        body = _unpacked(packed, headers.get(b"content-encoding") or "", held, self._limits.max_body_bytes)
+        # Whoever has spent everything need not be read; what a body brings is known afterwards.
+        if self._rates.on:
+            self._let_pass(self._rates.excess(sender, 1, self._elapsed_ns()))
+        media_type = (headers.get(b"content-type") or "").partition(";")[0].strip().lower()
+        received_at_us = self._now_us()
+        started = perf_counter()
+        try:
+            admission = admit(body, lines=media_type in LINE_TYPES, received_at_us=received_at_us, limits=self._limits)
+        except RefusedBodyError as error:
+            self._let_pass(self._rates.take(sender, 1, self._elapsed_ns()))
+            self._metrics.bodies_refused.labels(error.problem.reason).inc()
+            raise _AnswerError(status_of([error.problem.reason]), error.problem.reason, error.problem.detail) from None
+        self._metrics.admit_seconds.observe(perf_counter() - started)
+        self._let_pass(self._rates.take(sender, len(admission.results), self._elapsed_ns()))
+        self._count(admission)
+        if admission.refused:
+            self._writer.set_aside(admission.refused, received_at_us)
+        unacknowledged = await self._writer.write(admission)
+        return self._reply(request, admission, unacknowledged)
+
+    def _sender(self, request: Request, headers: _Head) -> Hashable:
+        """The number of the key that was sent, or the address where none is asked for."""
+        if self._keys.open:
+            client = request.scope.get("client")
+            return sender_at(client[0]) if client and self._rates.on else None
+        number = self._keys.find(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        if number is None:
             raise _AnswerError(
                 401,
                 "unauthorized",
@@ -96,22 +129,22 @@ class Edge:
                 **{"www-authenticate": 'Bearer realm="touchstone"'},
                 **_CLOSE,
             )
-        packed = await self._receive(request, headers.get(b"content-length") or "", held)
-        body = _unpacked(packed, headers.get(b"content-encoding") or "", held, self._limits.max_body_bytes)
-        media_type = (headers.get(b"content-type") or "").partition(";")[0].strip().lower()
-        received_at_us = self._now_us()
-        started = perf_counter()
-        try:
-            admission = admit(body, lines=media_type in LINE_TYPES, received_at_us=received_at_us, limits=self._limits)
-        except RefusedBodyError as error:
-            self._metrics.bodies_refused.labels(error.problem.reason).inc()
-            raise _AnswerError(status_of([error.problem.reason]), error.problem.reason, error.problem.detail) from None
-        self._metrics.admit_seconds.observe(perf_counter() - started)
-        self._count(admission)
-        if admission.refused:
-            self._writer.set_aside(admission.refused, received_at_us)
-        unacknowledged = await self._writer.write(admission)
-        return self._reply(request, admission, unacknowledged)
+        return number
+
+    def _let_pass(self, excess: Excess | None) -> None:
+        """Answer 429 for what is too much."""
+        if excess is None:
+            return
+        self._metrics.rate_limited.labels(excess.scope).inc()
+        whose = "This sender may" if excess.scope == "key" else "All senders together may"
+        rate = excess.rate
+        raise _AnswerError(
+            429,
+            "rate_limited",
+            f"{whose} send {rate.events_per_s} events a second, {rate.burst_events} at once after a pause. Nothing of "
+            f"this request was taken; send all of it again in {excess.retry_after_s} s.",
+            **{"retry-after": str(excess.retry_after_s)},
+        )
 
     async def _receive(self, request: Request, length: str, held: _Held) -> bytes:
         limit = self._limits.max_body_bytes

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable
 
 
@@ -20,15 +21,16 @@ class KeyRing:
         """No key is asked for."""
         return not self._digests
 
-    def admits(self, authorization: str | None, x_api_key: str | None) -> bool:
-        """Whether the request's headers carry a known key: Bearer, the user name of Basic, or X-API-Key."""
-        if self.open:
-            return True
+    def find(self, authorization: str | None, x_api_key: str | None) -> int | None:
+        """Which known key the request's headers carry, as a number: Bearer, the user name of Basic, or X-API-Key.
+
+        None if they carry none. Not to be asked of an open ring.
+        """
         digest = hashlib.sha256((x_api_key or _key_in(authorization or "")).encode()).digest()
-        found = False
-        for known in self._digests:  # all of them, whichever matches
-            found |= hmac.compare_digest(digest, known)
-        return found
+        found = -1
+        for number, known in enumerate(self._digests):  # all of them, whichever matches
+            found = number if hmac.compare_digest(digest, known) else found
+        return found if found >= 0 else None
 
 
 def _key_in(authorization: str) -> str:
@@ -41,3 +43,13 @@ def _key_in(authorization: str) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return ""
+
+
+def sender_at(host: str) -> str:
+    """Whom an address stands for where no key does: itself, or the /64 that a single IPv6 customer is given."""
+    if ":" not in host:
+        return host
+    try:
+        return str(ipaddress.IPv6Network((host.partition("%")[0], 64), strict=False).network_address)
+    except ValueError:
+        return host

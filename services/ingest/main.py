@@ -61,7 +61,7 @@ def make_server(settings: IngestSettings) -> uvicorn.Server:
             lifespan="on",
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nothing here asks for the sender's address
+            proxy_headers=False,  # limits go by the address that connects; anybody can write a header
             log_level=settings.log_level,
             limit_concurrency=settings.max_connections,
             timeout_keep_alive=75,

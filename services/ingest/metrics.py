@@ -52,6 +52,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.rate_limited = Counter(
+            "touchstone_ingest_rate_limited",
+            "Requests answered 429, by whose limit: key or overall.",
+            ["scope"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "touchstone_ingest_requests",
             "Requests to POST /v1/events by status.",

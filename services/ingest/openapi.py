@@ -171,6 +171,9 @@ def _responses(*, with_keys: bool) -> dict[str, Any]:
         "413": _problem_response(413, TITLES[413] + ": body or single event."),
         "415": _problem_response(415, TITLES[415] + ": Content-Encoding may be gzip or zstd."),
         "422": _problem_response(422, TITLES[422] + "; `results` and `errors` say why."),
+        "429": _problem_response(
+            429, TITLES[429] + ": from this sender, or from all. Nothing was taken; send all again.", **retry_after
+        ),
         "500": _problem_response(500, TITLES[500] + "."),
         "503": _problem_response(503, TITLES[503] + "; send those with verdict `retry` again.", **retry_after),
     }

@@ -33,6 +33,7 @@ TITLES: Final[Mapping[int, str]] = {
     413: "The request is too large",
     415: "The request is packed in an unknown way",
     422: "No event was accepted",
+    429: "Too many events at once",
     500: "Something is wrong here",
     503: "Kafka did not take all events in time",
 }

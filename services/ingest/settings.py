@@ -13,9 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.touchpoint import FUTURE_REFUSED_US
 from services.ingest.limits import Limits
+from services.ingest.rates import Rate
 
 PREFIX: Final = "TOUCHSTONE_INGEST_"
 MIN_KEY_CHARS: Final = 16
+KEY_EVENTS_PER_S: Final = 20_000
+"""Per key where senders come from elsewhere: less than half of what a process takes, so that one cannot fill it."""
 
 
 class SettingsError(ValueError):
@@ -51,6 +54,24 @@ class IngestSettings(BaseSettings):
         64 << 20, ge=1 << 20, description="Bodies being received or waiting for Kafka; more are told to retry."
     )
     max_connections: int = Field(4_000, ge=1, description="Open connections; more are closed with 503.")
+    key_events_per_s: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            f"Events a second that each API key may send, or each client address where no key is asked for; 0: any "
+            f"number. Not set: any number on loopback, {KEY_EVENTS_PER_S} elsewhere. More are answered 429. Each "
+            "process counts for itself."
+        ),
+    )
+    key_burst_events: int = Field(
+        60_000,
+        ge=1,
+        description="Events that one key may send at once after a pause; a larger batch is refused (422).",
+    )
+    events_per_s: int = Field(0, ge=0, description="Events a second from all senders together; 0: any number.")
+    burst_events: int = Field(
+        120_000, ge=1, description="Events that all together may send at once after a pause; a larger batch is refused."
+    )
     max_queued_records: int = Field(
         100_000, ge=1_000, description="Records waiting for Kafka; requests that would add more are told to retry."
     )
@@ -64,10 +85,26 @@ class IngestSettings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Of the process's log.")
 
     @property
+    def key_rate(self) -> Rate | None:
+        """What each sender may send."""
+        per_s = self.key_events_per_s
+        if per_s is None:
+            per_s = 0 if is_loopback(self.host) else KEY_EVENTS_PER_S
+        return Rate(per_s, self.key_burst_events) if per_s else None
+
+    @property
+    def overall_rate(self) -> Rate | None:
+        """What all senders may send together."""
+        return Rate(self.events_per_s, self.burst_events) if self.events_per_s else None
+
+    def _rates(self) -> list[Rate]:
+        return [rate for rate in (self.key_rate, self.overall_rate) if rate is not None]
+
+    @property
     def limits(self) -> Limits:
         return Limits(
             max_body_bytes=self.max_body_bytes,
-            max_batch_events=self.max_batch_events,
+            max_batch_events=min([self.max_batch_events, *(rate.burst_events for rate in self._rates())]),
             max_event_bytes=self.max_event_bytes,
             future_refused_us=self.max_future_s * 1_000_000,
             future_warned_us=min(self.warn_future_s, self.max_future_s) * 1_000_000,

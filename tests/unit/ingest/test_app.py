@@ -282,7 +282,7 @@ async def test_reasons_are_all_documented(bench: AnyBench) -> None:
     assert schemas["Result"]["properties"]["reason"]["enum"] == [reason.value for reason in Reason]
     assert document["openapi"] == "3.1.0"
     operation = document["paths"]["/v1/events"]["post"]
-    assert set(operation["responses"]) == {"202", "400", "408", "413", "415", "422", "500", "503"}
+    assert set(operation["responses"]) == {"202", "400", "408", "413", "415", "422", "429", "500", "503"}
     assert "http://" not in page.replace("http://127.0.0.1:8080", "")
     assert "https://" not in page
     assert "<script" not in page
