@@ -21,7 +21,7 @@ import clickhouse_driver.errors as native_errors
 import polars as pl
 import pyarrow as pa
 import urllib3.exceptions
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from infra.clickhouse.blocks import Block
 from infra.clickhouse.errors import ClickHouseError, TransientError, UnreachableError, of_code
@@ -123,7 +123,7 @@ class ClickHouse:
             retry=retry_if_exception_type(TransientError),
             wait=wait_exponential_jitter(multiplier=0.1, max=5, jitter=0.1),
             stop=stop_after_delay(self.settings.retry_s),
-            before_sleep=before_sleep_log(log, logging.WARNING),
+            before_sleep=_say_retry,
             reraise=True,
         )
         return retrying(attempt)
@@ -200,15 +200,28 @@ class ClickHouse:
                 return of_code(code, _first_line(error), where)
             # The HTTP client's own errors without a code: nobody answered, or the answer broke off.
             if isinstance(error, http_errors.OperationalError | native_errors.PartiallyConsumedQueryError):
-                return UnreachableError(f"{where} does not answer: {_first_line(error)}")
+                silent = f"{where} does not answer"
+                return UnreachableError(f"{silent}: {_first_line(error)}", for_logs=f"{silent}: {type(error).__name__}")
         if isinstance(error, OSError | EOFError | urllib3.exceptions.HTTPError):
-            return UnreachableError(f"{where} does not answer: {_first_line(error)}")
+            silent = f"{where} does not answer"
+            # An address may hold a statement; the system's own words do not.
+            plain = isinstance(error, OSError) and not isinstance(error, urllib3.exceptions.HTTPError)
+            return UnreachableError(
+                f"{silent}: {_first_line(error)}",
+                for_logs=f"{silent}: {_first_line(error) if plain else type(error).__name__}",
+            )
         return None
 
 
 def connect(settings: ClickHouseSettings) -> ClickHouse:
     """The server that ``settings`` name. Nothing is sent before the first statement."""
     return ClickHouse(settings)
+
+
+def _say_retry(call: RetryCallState) -> None:
+    # The error is an argument, so that the log may leave out the server's words.
+    error = call.outcome.exception() if call.outcome is not None else None
+    log.warning("a statement is tried again (%d): %s", call.attempt_number, error)
 
 
 def quoted(values: Sequence[str]) -> str:

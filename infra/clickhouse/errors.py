@@ -17,11 +17,15 @@ from typing import Final
 
 
 class ClickHouseError(Exception):
-    """Base of everything that infra.clickhouse raises on purpose. ``code`` is the server's, None without one."""
+    """Base of everything that infra.clickhouse raises on purpose. ``code`` is the server's, None without one.
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    ``for_logs`` is the message without the server's words, which quote statements and values.
+    """
+
+    def __init__(self, message: str, code: int | None = None, *, for_logs: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.for_logs = message if for_logs is None else for_logs
 
 
 class TransientError(ClickHouseError):
@@ -104,9 +108,13 @@ _LOGIN_REMEDY: Final = "set TOUCHSTONE_CLICKHOUSE_USER and TOUCHSTONE_CLICKHOUSE
 def of_code(code: int, text: str, server: str) -> ClickHouseError:
     """The error for a code; ``text`` is the message that came with it, ``server`` who sent it."""
     if code in NETWORK_CODES:
-        return UnreachableError(f"{server} does not answer: {NETWORK_CODES[code]} ({code}): {text}", code)
+        known = f"{server} does not answer: {NETWORK_CODES[code]} ({code})"
+        return UnreachableError(f"{known}: {text}", code, for_logs=known)
     if code in OVERLOAD_CODES:
-        return OverloadedError(f"{server}: {OVERLOAD_CODES[code]} ({code}): {text}", code)
+        known = f"{server}: {OVERLOAD_CODES[code]} ({code})"
+        return OverloadedError(f"{known}: {text}", code, for_logs=known)
     if code in LOGIN_CODES:
-        return LoginRefusedError(f"{server}: {LOGIN_CODES[code]} ({code}): {text}; {_LOGIN_REMEDY}", code)
-    return StatementRefusedError(f"{server}: code {code}: {text}", code)
+        known = f"{server}: {LOGIN_CODES[code]} ({code})"
+        return LoginRefusedError(f"{known}: {text}; {_LOGIN_REMEDY}", code, for_logs=f"{known}; {_LOGIN_REMEDY}")
+    known = f"{server}: code {code}"
+    return StatementRefusedError(f"{known}: {text}", code, for_logs=f"{known}; the server's log has its words")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import signal
 import sys
 from collections.abc import Iterator
 
 import uvicorn
+from pydantic import ValidationError
 
 from infra.kafka.errors import KafkaInfraError
 from infra.kafka.producer import LogProducer, QueueFullError
+from infra.logs import LogSettings, set_up
 from services.ingest.app import Edge, make_app
 from services.ingest.metrics import Metrics
 from services.ingest.protocol import HEAD_TIMEOUT_S, guarded
@@ -63,6 +64,7 @@ def make_server(settings: IngestSettings) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,  # limits go by the address that connects; anybody can write a header
             log_level=settings.log_level,
+            log_config=None,  # as everything else: infra.logs
             limit_concurrency=settings.max_connections,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, int(settings.stop_timeout_s)),
@@ -74,9 +76,9 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     try:
         settings = load()
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        set_up(settings.log_level, LogSettings())
         server = make_server(settings)
-    except (SettingsError, KafkaInfraError) as error:
+    except (SettingsError, ValidationError, KafkaInfraError) as error:
         sys.stderr.write(f"ingest: {error}\n")
         return 2
     # What is loaded by now stays. Each batch makes thousands of short-lived containers without a cycle among them,

@@ -20,6 +20,7 @@ from infra.clickhouse.settings import ClickHouseSettings
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.follow import Follower
 from infra.kafka.publish import Publisher
+from infra.logs import LogSettings, set_up
 from schemas.topics import CONSUMER_GROUP, REJECTED, REJECTED_GROUP, TOUCHPOINTS
 from services.scoring import metrics, readings
 from services.scoring.adapters import ClickHouseTables, KafkaTopics
@@ -52,13 +53,11 @@ def now_us() -> int:
 def main() -> int:
     """Run until SIGTERM; returns the exit code."""
     try:
-        settings, where = ScoringSettings(), ClickHouseSettings()
+        settings, where, logs = ScoringSettings(), ClickHouseSettings(), LogSettings()
     except ValidationError as error:
         print(f"wrong settings: {error}", file=sys.stderr)
         return EXIT_WRONG_SETTINGS
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    set_up(settings.log_level, logs)
     try:
         with connect(where) as patient:
             model = ClickHouseTables(patient).active_model(datetime.now(UTC))

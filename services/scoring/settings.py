@@ -31,6 +31,11 @@ class ScoringSettings(BaseSettings):
     max_unwritten_records: int = Field(
         160_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
     )
+    max_open_bytes: int = Field(
+        128 << 20,
+        ge=16 << 20,
+        description="Bytes of records read and not yet acknowledged; reading waits above it.",
+    )
     write_interval_ms: int = Field(
         200, ge=10, le=10_000, description="Least time between two writes to the tables: part of the freshness."
     )
@@ -40,5 +45,8 @@ class ScoringSettings(BaseSettings):
         le=3600,
         description="Least time between two looks for customers whose risk band changed in silence.",
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics on loopback; 0 means none.")
+    metrics_host: str = Field("127.0.0.1", min_length=1, description="Address that /metrics listens on.")
+    metrics_port: int = Field(
+        0, ge=0, le=65000, description="Port of /metrics of worker 1; worker n takes n - 1 more. 0 means none."
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Of the process's log.")

@@ -24,6 +24,7 @@ from infra.embedded.clickhouse.errors import ClickHouseError
 from infra.embedded.clickhouse.http import HttpServer
 from infra.embedded.clickhouse.listener import NativeServer
 from infra.embedded.clickhouse.settings import ClickHouseServerSettings
+from infra.logs import LogSettings, set_up
 
 log = logging.getLogger("infra.embedded.clickhouse")
 
@@ -122,7 +123,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--native-port", type=int, help="0 picks a free one (TOUCHSTONE_CLICKHOUSE_PORT)")
     parser.add_argument("--http-port", type=int, help="0 picks a free one (TOUCHSTONE_CLICKHOUSE_HTTP_PORT)")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     overrides = {
         "clickhouse_host": given.host,
         "clickhouse_port": given.native_port,
@@ -130,6 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     try:
         settings = ClickHouseServerSettings(**{name: value for name, value in overrides.items() if value is not None})
+        set_up("info", LogSettings())
     except ValidationError as error:
         print(f"wrong settings: {error}", file=sys.stderr)
         return WRONG_USE
