@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from infra.kafka.errors import KafkaInfraError
 from infra.kafka.producer import LogProducer, QueueFullError
 from infra.logs import LogSettings, set_up
+from infra.memory import memory_limit_bytes
 from services.ingest.app import Edge, make_app
 from services.ingest.metrics import Metrics
 from services.ingest.protocol import HEAD_TIMEOUT_S, guarded
@@ -37,6 +38,11 @@ class _Server(uvicorn.Server):
 def make_server(settings: IngestSettings) -> uvicorn.Server:
     """Everything wired; nothing listens yet."""
     metrics = Metrics()
+    metrics.limits(
+        inflight_bytes=settings.max_inflight_bytes,
+        queued_records=settings.max_queued_records,
+        memory_bytes=memory_limit_bytes(),
+    )
     producer = LogProducer(
         settings.kafka_bootstrap,
         linger_ms=settings.linger_ms,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
@@ -15,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.received = Counter(
             "touchstone_ingest_events_received",
             "Events read from requests; equals accepted + refused + retried.",
@@ -91,14 +92,33 @@ class Metrics:
         self.inflight_bytes = Gauge(
             "touchstone_ingest_inflight_bytes", "Bodies being received or worked on.", registry=self.registry
         )
+        self._inflight_bytes_limit = Gauge(
+            "touchstone_ingest_inflight_bytes_limit",
+            "Requests that would bring more are told to retry.",
+            registry=self.registry,
+        )
         self._queued = Gauge(
             "touchstone_ingest_producer_queue_records", "Records that wait for Kafka.", registry=self.registry
+        )
+        self._queued_limit = Gauge(
+            "touchstone_ingest_producer_queue_records_limit",
+            "Requests that would add more are told to retry.",
+            registry=self.registry,
+        )
+        self._memory_limit = Gauge(
+            "touchstone_ingest_memory_limit_bytes", "Of the container, or the machine's memory.", registry=self.registry
         )
         self._replaced = Gauge(
             "touchstone_ingest_producer_replaced",
             "Kafka clients that gave up and were replaced.",
             registry=self.registry,
         )
+
+    def limits(self, *, inflight_bytes: int, queued_records: int, memory_bytes: int) -> None:
+        """Show what may wait, beside what does."""
+        self._inflight_bytes_limit.set(inflight_bytes)
+        self._queued_limit.set(queued_records)
+        self._memory_limit.set(memory_bytes)
 
     def watch_producer(self, queued: Callable[[], float], replaced: Callable[[], float]) -> None:
         """Ask these at each scrape."""

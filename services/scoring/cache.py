@@ -60,6 +60,8 @@ class StateCache:
         self._held = np.zeros(capacity, dtype=bool)
         self._free = list(range(capacity - 1, -1, -1))
         self._turn = 0
+        self.evicted = 0
+        """Customers that had to make room for others so far."""
         self._touchpoints, self._models = touchpoints, models
 
     def __len__(self) -> int:
@@ -163,6 +165,7 @@ class StateCache:
         # A tenth more than needed, so that the next batches need not look for room again.
         number = min(len(loose), max(lacking, self.capacity // 10))
         oldest = loose[np.argpartition(self._used[loose], number - 1)[:number]]
+        self.evicted += number
         for slot in oldest.tolist():
             del self._slot_of[self.customers[slot]]
             self.customers[slot] = ""

@@ -21,11 +21,13 @@ from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.follow import Follower
 from infra.kafka.publish import Publisher
 from infra.logs import LogSettings, set_up
+from infra.memory import memory_limit_bytes
 from schemas.topics import CONSUMER_GROUP, REJECTED, REJECTED_GROUP, TOUCHPOINTS
 from services.scoring import metrics, readings
 from services.scoring.adapters import ClickHouseTables, KafkaTopics
 from services.scoring.cache import StateCache
 from services.scoring.core import Core
+from services.scoring.metered import metered
 from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
 from services.scoring.reviews import Reviews
@@ -65,21 +67,21 @@ def main() -> int:
         _log.error("the tables cannot be used: %s", error)
         return EXIT_UNREACHABLE
     client = connect(where.model_copy(update={"retry_s": min(where.retry_s, MOST_RETRY_S)}))
-    tables = ClickHouseTables(client)
+    tables = metered(ClickHouseTables(client))
     scorer = Scorer.of(model)
     cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
     core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8))
     shell = Shell(
         core,
         tables,
-        KafkaTopics(Publisher(settings.kafka_bootstrap)),
+        metered(KafkaTopics(Publisher(settings.kafka_bootstrap))),
         ShellLimits(settings.max_unwritten_records, settings.write_interval_ms / 1000),
         TRANSIENT,
         metrics.count,
     )
     reviews = Reviews(
         tables.crossings,
-        KafkaTopics(Publisher(settings.kafka_bootstrap)).publish_reviews,
+        metered(KafkaTopics(Publisher(settings.kafka_bootstrap))).publish_reviews,
         lambda: shell.partitions,
         lambda: shell.behind or shell.importing,
         now_us,
@@ -93,22 +95,32 @@ def main() -> int:
             CONSUMER_GROUP,
             # One set being written, one being folded.
             max_open_records=2 * settings.max_unwritten_records,
+            max_open_bytes=settings.max_open_bytes,
         ),
         shell.handle,
         shell,
     )
     app.beside(shell.run)
     app.beside(lambda: _review(reviews, settings.ready_file))
+    metrics.watch_cache(cache)
+    metrics.watch_shell(shell)
+    metrics.watch_memory(app.ledger, settings.max_open_bytes, 2 * settings.max_unwritten_records, memory_limit_bytes())
+    metrics.REVIEWS.set_function(lambda: reviews.appended)
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, "127.0.0.1", metrics.REGISTRY)
-    metrics.CACHED.set_function(lambda: len(cache))
-    metrics.UNREACHABLE.set_function(lambda: float(shell.waiting_for_tables))
+        # Several workers of one machine are told the same port.
+        start_http_server(settings.metrics_port + settings.worker - 1, settings.metrics_host, metrics.REGISTRY)
     _log.info("worker %d judges with model %s", settings.worker, model.version)
-    follower = Follower(settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, tables.write_refusals)
+    follower = Follower(
+        settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, metrics.counting_refusals(tables.write_refusals)
+    )
     follower.start()
     try:
         # Positions move when a set is written; on a busy machine a large one takes its time, and that is no stall.
-        return run_worker(app, excused=lambda: shell.waiting_for_tables or shell.idle_s() < STEP_LIMIT_S)
+        return run_worker(
+            app,
+            excused=lambda: shell.waiting_for_tables or shell.idle_s() < STEP_LIMIT_S,
+            on_sight=metrics.sighted,
+        )
     finally:
         follower.stop()
         client.close()

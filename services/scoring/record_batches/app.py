@@ -44,6 +44,8 @@ class StreamOptions:
     max_open_records: int = 120_000
     """Fetching pauses while this many records are not acknowledged: bounds memory. One look takes what lies ready of
     every partition, so it may be passed by a fetch of each."""
+    max_open_bytes: int = 128 * 1024 * 1024
+    """And while their values have this size: the count alone bounds nothing where events are large."""
     max_call_records: int = 60_000
     """Waiting batches are handed to the handler together until this many records are reached."""
     commit_interval_s: float = 0.5
@@ -132,7 +134,9 @@ def build_app(options: StreamOptions, handler: BatchHandler, listener: Partition
         app.conf.broker_consumer,
         app,
         app.ledger,
-        TransportOptions(options.max_open_records, options.drain_timeout_s, listener, app.fail),
+        TransportOptions(
+            options.max_open_records, options.max_open_bytes, options.drain_timeout_s, listener, app.fail
+        ),
     )
     # acks=False takes Faust's own bookkeeping of offsets out of the way
     topic = app.topic(options.topic, schema=BatchSchema(), acks=False, allow_empty=False)

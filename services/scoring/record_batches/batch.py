@@ -29,8 +29,9 @@ class RecordBatch:
     first_offset: int
     last_offset: int
     offsets: npt.NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    # Never in a log: they are what customers did and said.
+    keys: list[bytes | None] = field(repr=False)
+    values: list[bytes | None] = field(repr=False)
     timestamps_ms: list[int]
     serial: int
     _acknowledge: Callable[[int], bool] = field(repr=False)

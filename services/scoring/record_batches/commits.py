@@ -34,6 +34,8 @@ class _Batch(Generic[P]):
     end: int
     records: int
     state: _State
+    first_ms: int | None
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -56,11 +58,24 @@ class CommitLedger(Generic[P]):
         self._frozen = False
         self.open_records = 0
         """Records delivered and neither acknowledged nor forgotten."""
+        self.open_bytes = 0
+        """Their size as delivered."""
         self.taken_batches = 0
         """Batches that somebody works on right now."""
 
-    def deliver(self, partition: P, start: int, end: int, records: int) -> int:
+    def deliver(
+        self,
+        partition: P,
+        start: int,
+        end: int,
+        records: int,
+        *,
+        first_ms: int | None = None,
+        size_bytes: int = 0,
+    ) -> int:
         """Register a batch of positions [start, end) and return its serial.
+
+        ``first_ms``: Kafka's timestamp of its first record; ``size_bytes``: of all their values.
 
         A range without records (only markers, or all compacted away) counts as acknowledged at once.
         Raises PositionGap if it does not start where the batch before it ended.
@@ -74,11 +89,12 @@ class CommitLedger(Generic[P]):
                 "comes next; the process must stop and read again from the committed offset"
             )
         self._last_serial += 1
-        batch = _Batch(partition, end, records, _State.WAITING)
+        batch = _Batch(partition, end, records, _State.WAITING, first_ms, size_bytes)
         queue.batches.append(batch)
         queue.next_start = end
         self._open[self._last_serial] = batch
         self.open_records += records
+        self.open_bytes += size_bytes
         if not records:
             self.acknowledge(self._last_serial)
         return self._last_serial
@@ -131,6 +147,11 @@ class CommitLedger(Generic[P]):
         queue = self._queues.get(partition)
         return None if queue is None else queue.reached
 
+    def oldest_ms(self, partition: P) -> int | None:
+        """Timestamp of the first record of the oldest batch not yet acknowledged; None if there is none in hand."""
+        queue = self._queues.get(partition)
+        return queue.batches[0].first_ms if queue is not None and queue.batches else None
+
     def committable(self, partition: P) -> int | None:
         """The offset to commit (Kafka's meaning: the next to read), or None if there is nothing new."""
         queue = self._queues.get(partition)
@@ -147,5 +168,6 @@ class CommitLedger(Generic[P]):
     def _close(self, serial: int, batch: _Batch[P]) -> None:
         del self._open[serial]
         self.open_records -= batch.records
+        self.open_bytes -= batch.size_bytes
         if batch.state is _State.TAKEN:
             self.taken_batches -= 1

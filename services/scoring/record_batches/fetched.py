@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ class FetchedRecords:
     end: int
     generation: int
     offsets: npt.NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: list[bytes | None] = field(repr=False)
+    values: list[bytes | None] = field(repr=False)
     timestamps_ms: list[int]
 
     def __len__(self) -> int:

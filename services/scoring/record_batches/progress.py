@@ -45,6 +45,16 @@ class ProgressRule(Generic[P]):
     _seen: dict[P, int] = field(default_factory=dict)
     _still_for_s: dict[P, float] = field(default_factory=dict)
 
+    @property
+    def still_for_s(self) -> float:
+        """For how long the stillest partition with records waiting has stood."""
+        return max(self._still_for_s.values(), default=0.0)
+
+    @property
+    def blind_for_s(self) -> float:
+        """For how long the ends have not been learned."""
+        return self._blind_for_s
+
     def observe(self, now_s: float, seen: Observation[P]) -> str | None:
         """The reason to give up, or None. `now_s` is a monotonic clock."""
         step_s = 0.0 if self._last_s is None else min(max(now_s - self._last_s, 0.0), self.max_step_s)

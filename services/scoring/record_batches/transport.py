@@ -53,6 +53,8 @@ class PartitionListener(Protocol):
 class TransportOptions:
     max_open_records: int
     """Fetching pauses while this many records are not acknowledged."""
+    max_open_bytes: int
+    """And while their values have this size: large events must not fill the memory."""
     drain_timeout_s: float
     """How long a revocation or a stop waits for batches in work. Below the rebalance timeout."""
     listener: PartitionListener
@@ -142,10 +144,10 @@ class RecordBatchConsumer(driver.Consumer):
     # -- delivery
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:
-        if self.ledger.open_records >= self.options.max_open_records:
+        if self._full():
             await cast(RecordBatchConsumerThread, self._thread).prove_alive()
             await self._wait_for_move(timeout)
-            if self.ledger.open_records >= self.options.max_open_records:
+            if self._full():
                 return {}
         fetched = cast(Mapping[TP, FetchedRecords], await super()._getmany(active_partitions, timeout))
         # Records of an older generation are fetched again, by us or by another worker.
@@ -157,9 +159,20 @@ class RecordBatchConsumer(driver.Consumer):
                 self.ledger.deliver(tp, records.start, records.end, 0)
         return fresh
 
+    def _full(self) -> bool:
+        ledger, options = self.ledger, self.options
+        return ledger.open_records >= options.max_open_records or ledger.open_bytes >= options.max_open_bytes
+
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         records: FetchedRecords = record
-        serial = self.ledger.deliver(tp, records.start, records.end, len(records))
+        serial = self.ledger.deliver(
+            tp,
+            records.start,
+            records.end,
+            len(records),
+            first_ms=records.timestamps_ms[0],
+            size_bytes=sum(map(len, filter(None, records.values))),
+        )
         last_offset = int(records.offsets[-1])
         batch = RecordBatch(
             topic=tp.topic,

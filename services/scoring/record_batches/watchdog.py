@@ -11,7 +11,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from aiokafka.errors import KafkaError
@@ -20,14 +21,26 @@ from faust.types import TP
 
 from services.scoring.record_batches.app import RecordBatchApp
 from services.scoring.record_batches.errors import ProgressStalled
+from services.scoring.record_batches.lag import Lag, LagWatch
 from services.scoring.record_batches.progress import Observation, ProgressRule
 from services.scoring.record_batches.transport import RecordBatchConsumer
 
-__all__ = ["EXIT_STUCK", "LoopGuard", "watch_progress"]
+__all__ = ["EXIT_STUCK", "LoopGuard", "Sighting", "watch_progress"]
 
 logger = logging.getLogger(__name__)
 
 EXIT_STUCK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the watchdog saw last. ``lags`` by partition number, empty while the ends of the log cannot be learned."""
+
+    lags: Mapping[int, Lag]
+    still_for_s: float = 0.0
+    """See `ProgressRule`: at `ProgressRule.stall_s` the worker is stopped."""
+    blind_for_s: float = 0.0
+    """At `ProgressRule.blind_s` likewise."""
 
 
 async def watch_progress(
@@ -37,12 +50,15 @@ async def watch_progress(
     every_s: float,
     excused: Callable[[], bool],
     on_beat: Callable[[], None],
+    on_sight: Callable[[Sighting], None] = lambda seen: None,
 ) -> None:
-    """Observe until the app stops; on a stall fail the app with ProgressStalled."""
+    """Observe until the app stops, telling ``on_sight`` each time; on a stall fail the app with ProgressStalled."""
+    watch: LagWatch[TP] = LagWatch()
     while not app.should_stop:
         on_beat()
         seen = await _observe(app, timeout_s=every_s, excused=excused())
         reason = rule.observe(time.monotonic(), seen)
+        on_sight(Sighting(_lags(app, watch, seen), rule.still_for_s, rule.blind_for_s))
         if reason is not None:
             await app.fail(ProgressStalled(reason))
             return
@@ -62,6 +78,14 @@ async def _observe(app: RecordBatchApp, *, timeout_s: float, excused: bool) -> O
         return Observation({}, None, excused)
     positions = {tp: position for tp in assigned if (position := app.ledger.position(tp)) is not None}
     return Observation(positions, dict(ends), excused)
+
+
+def _lags(app: RecordBatchApp, watch: LagWatch[TP], seen: Observation[TP]) -> dict[int, Lag]:
+    if seen.ends is None:
+        return {}
+    oldest_ms = {tp: first_ms for tp in seen.positions if (first_ms := app.ledger.oldest_ms(tp)) is not None}
+    lags = watch.observe(time.monotonic(), time.time_ns() // 1_000_000, seen.positions, seen.ends, oldest_ms)
+    return {tp.partition: lag for tp, lag in lags.items()}
 
 
 class LoopGuard:

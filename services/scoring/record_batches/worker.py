@@ -15,7 +15,7 @@ from mode import get_logger
 
 from services.scoring.record_batches.app import RecordBatchApp
 from services.scoring.record_batches.progress import ProgressRule
-from services.scoring.record_batches.watchdog import LoopGuard, watch_progress
+from services.scoring.record_batches.watchdog import LoopGuard, Sighting, watch_progress
 
 __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_UNREACHABLE", "run_worker"]
 
@@ -74,12 +74,14 @@ def run_worker(
     rule: ProgressRule[TP] | None = None,
     excused: Callable[[], bool] = lambda: False,
     watch_every_s: float = WATCH_EVERY_S,
+    on_sight: Callable[[Sighting], None] = lambda seen: None,
 ) -> int:
     """Consume until SIGTERM or SIGINT, then finish what is in work, commit, leave the group.
 
     Returns the process's exit code: 0 after a signal, 3 if Kafka cannot be reached at the start, 1 after
     any other failure (an error of the handler or listener, a stall): then nothing was committed after it.
     `excused` says that the worker waits for something whose absence is known; no stall is called then.
+    `on_sight` is told every `watch_every_s` seconds how far the worker is behind.
     Logging is the caller's; only the chatter of Faust is lowered to warnings.
     """
     guard = LoopGuard(LOOP_LIMIT_S)
@@ -88,7 +90,7 @@ def run_worker(
     worker = _Worker(app, quiet=True, override_logging=False, redirect_stdouts=False, loop=loop)
     worker.guard = guard
     worker.watch = lambda: watch_progress(
-        app, rule or ProgressRule(), every_s=watch_every_s, excused=excused, on_beat=guard.beat
+        app, rule or ProgressRule(), every_s=watch_every_s, excused=excused, on_beat=guard.beat, on_sight=on_sight
     )
     worker.spinner = None
 
