@@ -25,10 +25,12 @@ from schemas.emotions import EMOTIONS
 from schemas.kinds import KINDS, OUTCOMES
 from schemas.metrics import METRICS
 from schemas.reasons import Reason
-from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, SchemaVersion
+from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, VERSIONS, SchemaVersion
 
 MARKER_BYTES: Final = 8
 MAX_ID_BYTES: Final = 4 * 255
+MAX_JOURNEY_BYTES: Final = 400
+"""The edge is stricter. Journeys are a dictionary in the table, which texts without end would burst."""
 FUTURE_TOLERANCE_US: Final = 24 * 3600 * 1_000_000
 """How far occurred_at may lie after received_at before the record counts as damaged. The edge is stricter."""
 END_US: Final = 4_102_444_800_000_000
@@ -61,6 +63,7 @@ COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "text": pl.String,
     "sender_event_id": pl.String,
     "attributes": pl.Map(pl.String, pl.String),
+    "journey": pl.String,
 }
 """Columns of a decoded batch, in order. Times are integer UTC microseconds."""
 
@@ -109,7 +112,17 @@ class _Reader:
         )
         self._sync = b"touchstone-block"
         self._head = b"Obj\x01" + meta.getvalue() + self._sync
-        self._header = version.header
+
+        fields = [field["name"] for field in version.document["fields"]]
+        touchpoint = pl.col("touchpoint").struct
+        self._headers_fit = pl.col("header") == pl.lit(version.header)
+        self._extended_fit = self._headers_fit
+        self._zeros = {version.header: b""}
+        for older in (known for known in VERSIONS if known.version < version.version):
+            added = fields[len(older.document["fields"]) :]
+            unsaid = pl.all_horizontal(touchpoint.field(name).is_null() for name in added)
+            self._extended_fit |= (pl.col("header") == pl.lit(older.header)) & unsaid
+            self._zeros[older.header] = bytes(len(added))
         self._bare = fastavro.parse_schema(_bare(version.document))
         self._sentinel = version.header + _minimal(version.document)
 
@@ -124,8 +137,27 @@ class _Reader:
             return False
         return body.tell() == len(value)
 
+    def read_with_older(self, values: Sequence[bytes], marker: bytes) -> pl.DataFrame | None:
+        """As `read`, for records of this version and of older ones in any order.
+
+        A null is a zero, so an older record and a zero for each field added since are a record of this version. That
+        lets no damaged one pass: where bytes are left over before the zeros, they would have to be read as the
+        added fields. A value among them shows, as older records have none; nulls leave the zeros over, which shifts
+        the marker; and a zero is no end of a longer number, as the last byte before it does not say that more follows.
+        """
+        extended = []
+        for value in values:
+            zeros = self._zeros.get(value[:HEADER_BYTES])
+            if zeros is None or (zeros and value[-1] > 0x7F):
+                return None
+            extended.append(value + zeros)
+        return self._read(extended, marker, self._extended_fit)
+
     def read(self, values: Sequence[bytes], marker: bytes) -> pl.DataFrame | None:
         """The block's columns, or None if any record in it does not fit its schema exactly."""
+        return self._read(values, marker, self._headers_fit)
+
+    def _read(self, values: Sequence[bytes], marker: bytes, headers_fit: pl.Expr) -> pl.DataFrame | None:
         # Two sentinels follow. The first one's marker proves that the last record ended where it should; the second
         # is never read: the reader loops for ever on a block whose records are used up while bytes are left.
         rows = len(values) + 1
@@ -136,7 +168,7 @@ class _Reader:
             frame = pl.DataFrame(next(source.batch_iter(rows, None)))
         except _UNREADABLE:
             return None
-        framed = (pl.col("marker") == pl.lit(marker)) & (pl.col("header") == pl.lit(self._header))
+        framed = (pl.col("marker") == pl.lit(marker)) & headers_fit
         if frame.height != rows or not frame.select(framed.all()).item():
             return None
         return _normalise(frame.get_column("touchpoint").head(len(values)).struct.unnest())
@@ -192,6 +224,10 @@ def _normalise(frame: pl.DataFrame) -> pl.DataFrame:
 
 _READERS: Final[Mapping[bytes, _Reader]] = {header: _Reader(version) for header, version in BY_HEADER.items()}
 _EMPTY: Final = pl.DataFrame(schema=COLUMNS)
+_UNKNOWN_SCHEMA: Final = (
+    "no schema with fingerprint {} is known here; if a newer producer wrote it, upgrade all workers, then run "
+    "`touchstone rejected resend --reason unknown_schema`"
+)
 
 
 def decode(values: Sequence[bytes | None], marker: bytes) -> Decoded:
@@ -205,8 +241,12 @@ def decode(values: Sequence[bytes | None], marker: bytes) -> Decoded:
     if not values:
         return Decoded(_EMPTY, pl.Series("row", [], dtype=pl.UInt32), ())
     frame: pl.DataFrame | None = None
-    if None not in values:
-        frame = _READERS[CURRENT.header].read(values, marker)  # type: ignore[arg-type]
+    first = values[0]
+    reader = None if first is None else _READERS.get(first[:HEADER_BYTES])
+    if reader is not None and None not in values:
+        frame = reader.read(values, marker)  # type: ignore[arg-type]
+        if frame is None and any(value[:HEADER_BYTES] != first[:HEADER_BYTES] for value in values):  # type: ignore[index]
+            frame = _READERS[CURRENT.header].read_with_older(values, marker)  # type: ignore[arg-type]
     if frame is not None:
         rows = pl.int_range(len(values), dtype=pl.UInt32, eager=True).alias("row")
         rejects: list[Reject] = []
@@ -224,7 +264,7 @@ def _decode_mixed(values: Sequence[bytes | None], marker: bytes) -> tuple[pl.Dat
             rejects.append(Reject(index, Reason.NOT_SINGLE_OBJECT, "record does not start with the Avro marker C3 01"))
         elif value[:HEADER_BYTES] not in _READERS:
             fingerprint = value[2:HEADER_BYTES].hex()
-            rejects.append(Reject(index, Reason.UNKNOWN_SCHEMA, f"no schema with fingerprint {fingerprint}"))
+            rejects.append(Reject(index, Reason.UNKNOWN_SCHEMA, _UNKNOWN_SCHEMA.format(fingerprint)))
         else:
             groups.setdefault(value[:HEADER_BYTES], []).append(index)
     frames: list[pl.DataFrame] = []
@@ -273,6 +313,10 @@ def _rules() -> list[tuple[str, pl.Expr]]:
         (
             "occurred_at is more than a day after received_at",
             pl.col("occurred_at") - pl.col("received_at") > FUTURE_TOLERANCE_US,
+        ),
+        (
+            f"journey is empty or longer than {MAX_JOURNEY_BYTES} bytes",
+            ~pl.col("journey").str.len_bytes().is_between(1, MAX_JOURNEY_BYTES),
         ),
         ("rating needs a metric", pl.col("metric").is_null() & pl.col("rating").is_not_null()),
         (

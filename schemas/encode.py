@@ -1,7 +1,11 @@
-"""Records to Avro single-object bytes, by an encoder generated from the schema file.
+"""Records to Avro single-object bytes, by an encoder generated from the schema files.
 
-`encode` is Python source written from ``touchpoint.v1.avsc`` and compiled at import: the fields in order, each
-by its type, nothing decided at run time that the schema already decides. Its bytes are any Avro writer's.
+`encode` is Python source written from ``touchpoint.v*.avsc`` and compiled at import: the fields in order, each
+by its type, nothing decided at run time that the schemas already decide. Its bytes are any Avro writer's.
+
+A record is written with the oldest version that can say all it says: only what uses a new field needs readers that
+know it. So a new writer beside old readers harms nothing until somebody sends the new field, and timers of a new worker
+never write what an old one cannot read. docs/delivery.md has the order of an upgrade.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from schemas.versions import CURRENT
+from schemas.versions import CURRENT, VERSIONS
 
 Record = dict[str, Any]
 """An event under the schema's field names: ids as bytes, times in UTC microseconds, money in millionths.
@@ -21,7 +25,7 @@ Nullable fields, ``channel`` and ``attributes`` may be left out or None.
 MAX_CACHED: Final = 4096
 """Entries a cache may hold before it starts again: bounds memory when a sender makes up names."""
 
-_REPEATING: Final = frozenset({"source", "touchpoint", "channel", "currency", "received_at", "rating"})
+_REPEATING: Final = frozenset({"source", "touchpoint", "channel", "currency", "received_at", "rating", "journey"})
 """Fields with few distinct values at a time; their bytes are kept."""
 
 _TIMES: Final = frozenset({"occurred_at"})
@@ -127,10 +131,21 @@ def _in_words(record: Record, error: Exception) -> str:
     return f"record does not fit the schema: {type(error).__name__}: {error}"
 
 
+def _added() -> tuple[tuple[dict[str, Any], ...], ...]:
+    """By version, the fields it has and the one before it has not."""
+    documents = [version.document["fields"] for version in VERSIONS]
+    counts = (0, *map(len, documents))
+    return tuple(tuple(fields[before:]) for fields, before in zip(documents, counts, strict=False))
+
+
+FIRST_FIELDS, *_LATER_FIELDS = _added()
+"""Fields of the first version, which every record has; of each later version what it added."""
+
+
 class EncoderSource:
     """Writes the source of one encoder, field by field in the schema's order."""
 
-    def __init__(self, header: bytes) -> None:
+    def __init__(self) -> None:
         self.names: dict[str, Any] = {
             "LENGTHS": _LENGTHS,
             "SOME_LENGTHS": _SOME_LENGTHS,
@@ -145,7 +160,8 @@ class EncoderSource:
         }
         """What the source may refer to."""
         self.lines: list[str] = []
-        self._parts: list[str | bytes] = [header]
+        self.names |= {f"HEADER_{version.version}": version.header for version in VERSIONS}
+        self._parts: list[str | bytes] = ["header"]
 
     def constant(self, value: bytes) -> None:
         """Bytes that are the same in every record."""
@@ -181,8 +197,28 @@ class EncoderSource:
         """A field whose value the lines so far have put into the variable of its name."""
         if isinstance(avro_type, list):
             self._nullable(name, _branch(name, avro_type))
+            self._parts.append(f"some_{name}")
         else:
             self._parts += self._value(name, avro_type)
+
+    def later_fields(self) -> None:
+        """What later versions added, all of them or none: the header says which version it has become."""
+        for field in (field for fields in _LATER_FIELDS for field in fields):
+            self.lines.append(f"{field['name']} = get({field['name']!r})")
+        condition = "if"
+        for index in reversed(range(len(_LATER_FIELDS))):
+            told = " or ".join(f"{field['name']} is not None" for field in _LATER_FIELDS[index])
+            self.lines.append(f"{condition} {told}:")
+            before = len(self.lines)
+            written = [field for fields in _LATER_FIELDS[: index + 1] for field in fields]
+            for field in written:
+                self._nullable(field["name"], _branch(field["name"], field["type"]))
+            added = " + ".join(f"some_{field['name']}" for field in written)
+            self.lines.append(f"header, added = HEADER_{VERSIONS[index + 1].version}, {added}")
+            self.lines[before:] = [f"    {line}" for line in self.lines[before:]]
+            condition = "elif"
+        self.lines.append(f"else: header, added = HEADER_{VERSIONS[0].version}, b''")
+        self._parts.append("added")
 
     def _value(self, name: str, avro_type: Any) -> list[str]:
         """Expressions of the bytes of variable ``name``; statements they need first go to the lines."""
@@ -237,7 +273,6 @@ class EncoderSource:
             else:
                 value.insert(0, "b'\\x02'")
             self.lines.append(f"    some_{name} = {' + '.join(value)}")
-        self._parts.append(f"some_{name}")
 
     @staticmethod
     def _prefix(name: str, *, some: bool = False) -> str:
@@ -269,16 +304,17 @@ def _branch(name: str, union: list[Any]) -> Any:
     return union[1]
 
 
-def _generate(document: dict[str, Any], header: bytes) -> Callable[[Record], bytes]:
-    source = EncoderSource(header)
-    for field in document["fields"]:
+def _generate(name: str) -> Callable[[Record], bytes]:
+    source = EncoderSource()
+    for field in FIRST_FIELDS:
         source.field(field["name"], field["type"])
-    return source.compile(document["name"])
+    source.later_fields()
+    return source.compile(name)
 
 
 _FIELDS: Final = frozenset(field["name"] for field in CURRENT.document["fields"])
 
-encode: Final = _generate(CURRENT.document, CURRENT.header)
+encode: Final = _generate(CURRENT.document["name"])
 """``encode(record: Record) -> bytes``: marker, fingerprint and body of one record, ready for the log.
 
 Raises `EncodeError` if a field is missing or does not fit; members that are no fields are ignored.

@@ -16,12 +16,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.encode import MAX_CACHED, EncodeError, EncoderSource, encode_long
+from schemas.encode import FIRST_FIELDS, MAX_CACHED, EncodeError, EncoderSource, encode_long
 from schemas.identity import identify
 from schemas.metrics import METRICS
 from schemas.scalars import parse_micros
 from schemas.touchpoint import KIND_TYPES
-from schemas.versions import CURRENT
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING: Final = b"\x00"
@@ -44,9 +43,7 @@ def _codes(avro_type: Any) -> dict[str, bytes]:
     return {symbol: encode_long(code) for code, symbol in enumerate(enum["symbols"])}
 
 
-_CODES: Final = {
-    field["name"]: _codes(field["type"]) for field in CURRENT.document["fields"] if field["name"] in ("kind", "metric")
-}
+_CODES: Final = {field["name"]: _codes(field["type"]) for field in FIRST_FIELDS if field["name"] in ("kind", "metric")}
 
 
 class DoubtfulEventError(ValueError):
@@ -112,7 +109,7 @@ def _string(text: str) -> bytes:
 
 def _encoder(kind: str, members: frozenset[str]) -> Callable[[dict[str, Any], bytes, str | None, bytes, bytes], bytes]:
     """``encode(record, event_id, sender_event_id, occurred_at, received_at)`` of the events of one kind."""
-    source = EncoderSource(CURRENT.header)
+    source = EncoderSource()
     source.names |= {
         "RATINGS": _Ratings(),
         "SUMS": _Sums(),
@@ -124,7 +121,7 @@ def _encoder(kind: str, members: frozenset[str]) -> Callable[[dict[str, Any], by
             "if get('emotion') is None and (get('intensity') is not None or get('confidence') is not None):",
             "    raise DoubtfulEventError('intensity and confidence need an emotion')",
         ]
-    for field in CURRENT.document["fields"]:
+    for field in FIRST_FIELDS:
         name, avro_type = field["name"], field["type"]
         if name in ("event_id", "occurred_at", "received_at"):
             source.expression(name)
@@ -142,6 +139,7 @@ def _encoder(kind: str, members: frozenset[str]) -> Callable[[dict[str, Any], by
             source.field(name, avro_type)
         else:
             source.constant(_NOTHING)
+    source.later_fields()
     return source.compile(f"{kind} event", "record, event_id, sender_event_id, occurred_at, received_at")
 
 

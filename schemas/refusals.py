@@ -45,6 +45,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "touchpoint": "a dotted name of up to 100 small letters, digits, _ and - such as support.phone",
     "channel": "a dotted name of up to 100 small letters, digits, _ and - such as web",
     "journey_id": "a string of 1 to 255 characters without control characters",
+    "journey": "a dotted name of up to 100 small letters, digits, _ and - such as onboarding",
     "case_id": "a string of 1 to 255 characters without control characters",
     "outcome": f"one of {', '.join(OUTCOMES)}",
     "metric": f"one of {', '.join(METRICS)} (a review takes stars or sentiment)",

@@ -73,6 +73,7 @@ TOUCHPOINTS: Final = _table(
     ("touchpoint", "LowCardinality(String)", "Where it happened, dotted name"),
     ("channel", "LowCardinality(String)", "How it reached the customer; empty when unknown"),
     ("journey_id", "String", "The journey it is a step of; empty when none"),
+    ("journey", "LowCardinality(String)", "What sort of journey: onboarding, claim; empty when not told"),
     ("outcome", "LowCardinality(String)", "succeeded, failed, abandoned, or empty"),
     ("metric", "LowCardinality(String)", "Scale of the rating, or empty"),
     ("rating", "Nullable(Float64)", "The answer on that scale"),

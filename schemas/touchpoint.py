@@ -108,6 +108,7 @@ class _Event(TypedDict):
     touchpoint: Annotated[Name, Field(description="Where it happened, a dotted name: support.phone, checkout.")]
     channel: NotRequired[Annotated[Name | None, Field(description="How: web, app, phone, store, ...")]]
     journey_id: NotRequired[Annotated[Id | None, Field(description="The journey this is a step of.")]]
+    journey: NotRequired[Annotated[Name | None, Field(description="What sort of journey: onboarding, claim, return.")]]
     text: NotRequired[Annotated[Text | None, Field(description="The customer's own words.")]]
     attributes: NotRequired[
         Annotated[

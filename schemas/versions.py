@@ -39,6 +39,9 @@ def _load(version: int) -> SchemaVersion:
     return SchemaVersion(version=version, text=text, header=MARKER + fingerprint)
 
 
-VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1),)
+VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1), _load(2))
+"""Each adds fields at the end of the one before, all of which may be null: so a reader of any version understands any
+other, and a record that has none of the new fields can be written as the old version."""
 CURRENT: Final = VERSIONS[-1]
+"""What readers know of. Records are written with the oldest version that can say all they say, see `schemas.encode`."""
 BY_HEADER: Final[dict[bytes, SchemaVersion]] = {version.header: version for version in VERSIONS}

@@ -18,7 +18,17 @@ from schemas.tables import DATABASE, DIMENSIONS, TOUCHPOINTS
 LOOKUP_KEYS: Final = 5_000
 """Events per query: bounds the statement's size."""
 
-OPTIONAL: Final = ("journey_id", "outcome", "metric", "emotion", "currency", "case_id", "text", "sender_event_id")
+OPTIONAL: Final = (
+    "journey_id",
+    "outcome",
+    "metric",
+    "emotion",
+    "currency",
+    "case_id",
+    "text",
+    "sender_event_id",
+    "journey",
+)
 """Columns whose null is stored as the empty string; none of them may be empty when it is set."""
 
 

@@ -218,6 +218,7 @@ class Fields(_Part):
     source: AnyValue | None = None
     channel: AnyValue | None = None
     journey_id: AnyValue | None = None
+    journey: AnyValue | None = None
     outcome: AnyValue | None = None
     metric: AnyValue | None = None
     rating: AnyValue | None = None

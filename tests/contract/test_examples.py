@@ -14,7 +14,7 @@ import pytest
 
 from schemas.decode import MARKER_BYTES, decode
 from schemas.kinds import KINDS, RESERVED_KINDS
-from schemas.versions import CURRENT, HEADER_BYTES
+from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES
 from services.ingest.admit import Admission, admit
 from services.ingest.limits import Limits
 
@@ -41,8 +41,8 @@ def admitted(body: bytes) -> Admission:
 
 
 def read_by_apache(value: bytes) -> dict[str, Any]:
-    assert value[:HEADER_BYTES] == CURRENT.header
-    reader = avro.io.DatumReader(avro.schema.parse(CURRENT.text))
+    written = avro.schema.parse(BY_HEADER[value[:HEADER_BYTES]].text)
+    reader = avro.io.DatumReader(written, avro.schema.parse(CURRENT.text))
     source = io.BytesIO(value[HEADER_BYTES:])
     record = cast(dict[str, Any], reader.read(avro.io.BinaryDecoder(source)))
     assert source.read() == b""
@@ -59,7 +59,7 @@ def test_good_example_is_accepted_and_read_back(path: Path) -> None:
     record = read_by_apache(admission.values[0])
     for name in ("customer_id", "source", "kind", "touchpoint"):
         assert record[name] == event[name]
-    for name in ("journey_id", "outcome", "metric", "rating", "emotion", "intensity", "confidence"):
+    for name in ("journey_id", "journey", "outcome", "metric", "rating", "emotion", "intensity", "confidence"):
         assert record[name] == event.get(name)
     for name in ("currency", "case_id", "text"):
         assert record[name] == event.get(name)

@@ -45,6 +45,7 @@ MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "touchpoint": names,
     "channel": st.none() | names,
     "journey_id": st.none() | ids,
+    "journey": st.none() | names,
     "text": st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3_000),
     "attributes": st.none() | st.dictionaries(ids, st.text(st.characters(exclude_categories=["Cs", "Cc"])), max_size=4),
     "outcome": st.sampled_from([None, "succeeded", "failed", "abandoned"]),

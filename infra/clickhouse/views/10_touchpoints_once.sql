@@ -12,6 +12,7 @@ CREATE OR REPLACE VIEW touchstone.touchpoints_once
     touchpoint LowCardinality(String) COMMENT 'Where it happened, dotted name',
     channel LowCardinality(String) COMMENT 'How it reached the customer; empty when unknown',
     journey_id String COMMENT 'The journey it is a step of; empty when none',
+    journey LowCardinality(String) COMMENT 'What sort of journey: onboarding, claim; empty when not told',
     outcome LowCardinality(String) COMMENT 'succeeded, failed, abandoned, or empty',
     metric LowCardinality(String) COMMENT 'Scale of the rating, or empty',
     rating Nullable(Float64) COMMENT 'The answer on that scale',

@@ -15,6 +15,7 @@ CREATE OR REPLACE VIEW touchstone.customer_timeline
     currency LowCardinality(String) COMMENT 'ISO 4217 code, or empty',
     case_id String COMMENT 'The complaint or ticket it belongs to, or empty',
     journey_id String COMMENT 'The journey it is a step of; empty when none',
+    journey LowCardinality(String) COMMENT 'What sort of journey: onboarding, claim; empty when not told',
     text String COMMENT 'The customer''s own words, or empty',
     valence Nullable(Float64) COMMENT 'Mean over the dimensions it was read for, by weight: -1 worst to 1 best; NULL when it said nothing',
     weight Float64 COMMENT 'Sum of the weights of those readings',
@@ -37,6 +38,7 @@ AS SELECT
     currency,
     case_id,
     journey_id,
+    journey,
     text,
     if(
         weight > 0,

@@ -49,6 +49,7 @@ def some_events(n: int, *, customers: int = 4) -> pl.DataFrame:
             "text": sometimes("first line\nsecond 'line' ü \\" + "x" * 500),
             "sender_event_id": sometimes("order-17"),
             "attributes": [{"colour": "blue", "size": ""} if here else {} for here in full],
+            "journey": sometimes("onboarding.first-order"),
         },
         schema=COLUMNS,
     )

@@ -91,3 +91,20 @@ def test_the_command(migrated: ClickHouseSettings) -> None:
     nobody = run(migrated, TOUCHSTONE_CLICKHOUSE_PORT="1")
     assert nobody.returncode == 3
     assert "does not answer" in nobody.stderr
+
+
+def test_the_journey_comes_into_a_table_that_workers_of_before_are_writing_to(clickhouse: ClickHouse) -> None:
+    """Migration 0004 takes nothing away: rows of before have the empty name, and so have those written without it."""
+    [migration] = [file for file in read_files() if file.name == "0004_journey.sql"]
+    # With the column gone, the database is as it was.
+    clickhouse.query(f"ALTER TABLE {DATABASE}.touchpoints DROP COLUMN journey")
+    try:
+        clickhouse.query(f"INSERT INTO {DATABASE}.touchpoints (customer_id) VALUES ('before')")
+    finally:
+        for statement in migration.statements:
+            clickhouse.query(statement)
+            clickhouse.query(statement)  # what was interrupted is run again
+    clickhouse.query(f"INSERT INTO {DATABASE}.touchpoints (customer_id) VALUES ('without')")
+    clickhouse.query(f"INSERT INTO {DATABASE}.touchpoints (customer_id, journey) VALUES ('with', 'claim')")
+    rows = clickhouse.query(f"SELECT customer_id, journey FROM {DATABASE}.touchpoints_once ORDER BY customer_id")
+    assert rows == [("before", ""), ("with", "claim"), ("without", "")]

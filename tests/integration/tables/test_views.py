@@ -70,6 +70,33 @@ def test_felt_touchpoints(clickhouse: ClickHouse) -> None:
     ]
 
 
+def test_felt_journeys(clickhouse: ClickHouse) -> None:
+    claim: Row = {"journey": "claim"}
+    write(
+        clickhouse,
+        [
+            claim,
+            {**claim, "customer_id": "b"},
+            {**claim, "touchpoint": "payout"},
+            {"journey": "onboarding"},
+            {},
+            {**claim, "occurred_at": NOW_US - 91 * DAY_US},
+        ],
+        [(-1.0, 3.0), (0.5, 1.0), (1.0, 1.0), (0.0, 0.0), (-1.0, 9.0), (-1.0, 9.0)],
+    )
+    rows = clickhouse.query(
+        "SELECT journey, touchpoint, events, customers, felt_events, effectiveness, bad_share"
+        " FROM touchstone.felt_journeys ORDER BY journey, touchpoint"
+    )
+    assert rows == [
+        ("claim", "desk", 2, 2, 2, -0.625, 0.5),
+        ("claim", "payout", 1, 1, 1, 1.0, 0.0),
+        ("onboarding", "desk", 1, 1, 0, None, None),
+    ]
+    told = clickhouse.query("SELECT DISTINCT journey FROM touchstone.customer_timeline ORDER BY journey")
+    assert told == [("",), ("claim",), ("onboarding",)]
+
+
 def test_customer_timeline(clickhouse: ClickHouse) -> None:
     write(
         clickhouse,

@@ -110,6 +110,14 @@ def test_the_files_create_the_tables_of_the_contract() -> None:
                 continue
             if statement.startswith(f"INSERT INTO {DATABASE}.customer_state_packed "):
                 continue
+            if added := re.fullmatch(
+                rf"ALTER TABLE {DATABASE}\.(\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (\S+)\s+COMMENT '([^']+)'\s+AFTER (\w+)",
+                statement,
+            ):
+                table, *column, before = added.groups()
+                places = [name for name, _, _ in declared[table]]
+                declared[table].insert(places.index(before) + 1, (column[0], column[1], column[2]))
+                continue
             match = re.fullmatch(
                 rf"CREATE TABLE IF NOT EXISTS {DATABASE}\.(\w+)\n\(\n(.*?)\n\)\nENGINE.*COMMENT '.+'",
                 statement,

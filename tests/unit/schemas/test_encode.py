@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from schemas.encode import EncodeError, encode, encode_long
-from schemas.versions import CURRENT, HEADER_BYTES
+from schemas.versions import HEADER_BYTES, VERSIONS
 
 RECORD: dict[str, Any] = {
     "event_id": bytes(range(16)),
@@ -24,11 +24,16 @@ RECORD: dict[str, Any] = {
 }
 
 
+FIRST, SECOND = VERSIONS
+
+
 def by_fastavro(record: dict[str, Any]) -> bytes:
+    """In the oldest version that has all that the record says."""
+    version = FIRST if record.get("journey") is None else SECOND
     out = io.BytesIO()
     full = {"channel": "", "attributes": {}, **record}
-    fastavro.schemaless_writer(out, fastavro.parse_schema(CURRENT.document), full)
-    return CURRENT.header + out.getvalue()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(version.document), full)
+    return version.header + out.getvalue()
 
 
 def test_fingerprint_of_the_specification_is_little_endian_on_the_wire() -> None:
@@ -37,10 +42,19 @@ def test_fingerprint_of_the_specification_is_little_endian_on_the_wire() -> None
     assert fingerprint == (0x7275D51A3F395C8F).to_bytes(8, "little")
 
 
-def test_header_is_marker_and_the_first_versions_fingerprint() -> None:
+def test_header_is_marker_and_the_versions_fingerprint() -> None:
     # Fixed for ever: records with these ten bytes are in the log.
-    assert CURRENT.header.hex() == "c301f93bc9a751d318e7"
-    assert encode(RECORD)[:HEADER_BYTES] == CURRENT.header
+    assert [version.header.hex() for version in VERSIONS] == ["c301f93bc9a751d318e7", "c30101e4584ba84d83b7"]
+    assert encode(RECORD)[:HEADER_BYTES] == FIRST.header
+
+
+def test_a_record_is_of_the_oldest_version_that_can_say_it() -> None:
+    """Then a new writer beside old readers harms nothing before somebody sends the new field."""
+    assert encode({**RECORD, "journey": None}) == encode(RECORD)
+    told = encode({**RECORD, "journey": "onboarding"})
+    assert told == SECOND.header + encode(RECORD)[HEADER_BYTES:] + b"\x02\x14onboarding"
+    assert told == by_fastavro({**RECORD, "journey": "onboarding"})
+    assert encode({**RECORD, "journey": ""})[:HEADER_BYTES] == SECOND.header, "empty is not the same as left out"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +81,17 @@ def test_strings_longer_than_the_table_of_lengths() -> None:
 
 
 def test_none_says_the_same_as_left_out() -> None:
-    names = ("channel", "journey_id", "outcome", "metric", "rating", "emotion", "amount_micros", "attributes")
+    names = (
+        "channel",
+        "journey_id",
+        "journey",
+        "outcome",
+        "metric",
+        "rating",
+        "emotion",
+        "amount_micros",
+        "attributes",
+    )
     assert encode({**RECORD, **dict.fromkeys(names)}) == encode(RECORD) == by_fastavro(RECORD)
 
 

@@ -24,6 +24,7 @@ EVENT_FIELDS = {
     "touchpoint",
     "channel",
     "journey_id",
+    "journey",
     "text",
     "attributes",
 }

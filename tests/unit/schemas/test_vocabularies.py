@@ -24,6 +24,7 @@ from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, VERSIONS
 
 SHIPPED = {
     "touchpoint.v1.avsc": "7fc9107546d405538ccd827c9500e30a19ade184789e74deddb0098c90e0fcef",
+    "touchpoint.v2.avsc": "fb4bafebe065a9e06465feadf864b145c08d9d27d0ad9216cb891f7d49d90cfd",
 }
 """SHA-256 of every schema file ever shipped. Records written with them are in the log for ever: a change is a new
 file under the next version, never another sum here."""
@@ -58,6 +59,18 @@ def test_versions_count_from_one_and_each_has_its_fingerprint() -> None:
     for header, version in BY_HEADER.items():
         assert header == version.header
         assert (header[:2], len(header)) == (MARKER, HEADER_BYTES)
+
+
+@pytest.mark.parametrize("place", range(1, len(VERSIONS)))
+def test_a_version_adds_fields_that_may_be_null_at_the_end_and_changes_nothing_else(place: int) -> None:
+    """What reads records of mixed versions, and what writes the oldest version that will do, stand on this."""
+    before, after = VERSIONS[place - 1].document, VERSIONS[place].document
+    old, new = before.pop("fields"), after.pop("fields")
+    assert after == before
+    assert new[: len(old)] == old
+    assert len(new) > len(old)
+    for field in new[len(old) :]:
+        assert (field["type"][0], field["default"]) == ("null", None), field["name"]
 
 
 def test_documents_are_parsed_afresh() -> None:
