@@ -324,16 +324,34 @@ class KafkaAdmin:
         ]
 
     def _committed(self, group: str, topic: str, partitions: list[int]) -> dict[int, int]:
-        # By a consumer that never joins: librdkafka's administrative request for a group's offsets ends the whole
+        return {at.partition: at.offset for at in self._positions(group, topic, partitions)}
+
+    def _positions(self, group: str, topic: str, partitions: list[int]) -> list[TopicPartition]:
+        with self._outsider(group) as consumer, self._translated(f"list offsets of group {group}"):
+            asked = [TopicPartition(topic, partition) for partition in partitions]
+            found = self._patiently(lambda: consumer.committed(asked, self._timeout_s))
+        return [at for at in found if at.offset >= 0]
+
+    @contextmanager
+    def _outsider(self, group: str) -> Iterator[Consumer]:
+        # A consumer that never joins: librdkafka's administrative request for a group's offsets ends the whole
         # process with a segmentation fault when Kafka answers that the group's coordinator is not there yet.
         consumer = Consumer({**self._config, "group.id": group, "enable.auto.commit": False})
         try:
-            with self._translated(f"list offsets of group {group}"):
-                asked = [TopicPartition(topic, partition) for partition in partitions]
-                found = self._patiently(lambda: consumer.committed(asked, self._timeout_s))
+            yield consumer
         finally:
             consumer.close()
-        return {at.partition: at.offset for at in found if at.offset >= 0}
+
+    def notes(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
+        """What was noted with `note`: offset and text by partition."""
+        found = self._positions(group, topic, self._partitions(topic))
+        return {at.partition: (at.offset, at.metadata or "") for at in found}
+
+    def note(self, group: str, topic: str, notes: dict[int, tuple[int, str]]) -> None:
+        """Commit an offset with a text for each partition, as a group that has no members."""
+        at = [TopicPartition(topic, partition, offset, text) for partition, (offset, text) in notes.items()]
+        with self._outsider(group) as consumer, self._translated(f"commit offsets of group {group}"):
+            self._patiently(lambda: consumer.commit(offsets=at, asynchronous=False))
 
     def group_state(self, group: str) -> GroupState:
         """State and size of a group; (DEAD, 0) when Kafka does not know it."""

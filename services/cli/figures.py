@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
@@ -22,6 +22,9 @@ TIMEOUT_S = 5.0
 INGEST_COUNTERS = "touchstone_ingest_events_"
 
 Result = TypeVar("Result")
+
+if TYPE_CHECKING:  # the client library loads when Kafka is asked
+    from infra.kafka.stops import StopEntry
 
 _STORED = """
 WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
@@ -42,12 +45,16 @@ _RESENT = "SELECT count() FROM touchstone.resent_events FINAL"
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Where the scoring group stands, in records. ``committed`` and ``waiting`` by partition."""
+    """Where the scoring group stands, in records. ``committed`` and ``waiting`` by partition.
+
+    ``stopped``: partitions that stand still under a flood of rejections.
+    """
 
     accepted: int
     committed: dict[int, int]
     waiting: dict[int, int]
     members: int
+    stopped: tuple[StopEntry, ...] = ()
 
     @property
     def waiting_total(self) -> int:
@@ -118,16 +125,19 @@ def read_verdicts(where: Addresses) -> dict[str, int]:
 def read_lag(where: Addresses) -> Lag:
     """Positions of the scoring group on the journal. KafkaInfraError when it cannot be had."""
     from infra.kafka.admin import KafkaAdmin
+    from infra.kafka.stops import StopRegister
 
     with KafkaAdmin(where.kafka_bootstrap, timeout_s=TIMEOUT_S) as admin:
         lags = admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS)
         members = admin.group_state(CONSUMER_GROUP).members
-    return Lag(
-        sum(at.end for at in lags),
-        {at.partition: at.committed or 0 for at in lags},
-        {at.partition: at.lag for at in lags},
-        members,
+    committed = {at.partition: at.committed or 0 for at in lags}
+    # One that was let go on in another way, such as by a setting, is past what it told.
+    stopped = tuple(
+        stop
+        for stop in StopRegister(where.kafka_bootstrap, timeout_s=TIMEOUT_S).stops()
+        if committed.get(stop.partition, 0) <= stop.offset
     )
+    return Lag(sum(at.end for at in lags), committed, {at.partition: at.lag for at in lags}, members, stopped)
 
 
 def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, int]) -> Stored:

@@ -20,6 +20,7 @@ from services.cli.figures import clickhouse_settings
 from services.cli.http_sender import Sender
 from services.cli.reading import quiet_driver, reader
 from services.cli.resend import ACCEPTED, BEFORE, FIT, PAGE, REFUSED, Changes, Outcome, Which, resend
+from services.cli.resume import resume
 from services.cli.settings import StackSettings, load_settings
 from services.cli.visible import visible, visible_bytes
 from services.ingest.limits import Limits
@@ -53,8 +54,9 @@ def rejected(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[list | show WHICH | resend [WHICH]...]",
-            help="WHICH is STAGE/PARTITION/OFFSET, as in the list. WHICH alone shows it; nothing lists.",
+            metavar="[list | show WHICH | resend [WHICH]... | resume PARTITION...]",
+            help="WHICH is STAGE/PARTITION/OFFSET, as in the list. WHICH alone shows it; nothing lists. PARTITION: one "
+            "that stopped under a flood, or all.",
             show_default=False,
         ),
     ] = None,
@@ -105,11 +107,17 @@ def rejected(
 
     touchstone rejected resend --reason unknown_field --unset shop --dry-run
 
+    touchstone rejected resume 3
+
     What is sent again passes the same rules as any event, keeps its id, and counts once however often it is sent.
 
-    Exit code 0: done; 1: there is no such rejected event, or a fixed one is still refused; 3: not reachable.
+    Exit code 0: done; 1: there is no such rejected event, a fixed one is still refused, or no partition stands still
+    that is to go on; 3: not reachable.
     """
     settings = load_settings()
+    if what and what[0] == "resume":
+        resume(settings, what[1:], as_json=as_json)
+        return
     where = {
         "reason": reason,
         "field": field,

@@ -46,6 +46,8 @@ OTHERS: Final = frozenset(
         "TOUCHSTONE_INGEST_WARN_FUTURE_S",
         # services.scoring.settings; the worker's number and ready file come from the supervisor
         "TOUCHSTONE_SCORING_CACHE_CUSTOMERS",
+        "TOUCHSTONE_SCORING_FLOOD_REJECTED",
+        "TOUCHSTONE_SCORING_FLOOD_WINDOW_RECORDS",
         "TOUCHSTONE_SCORING_LOG_LEVEL",
         "TOUCHSTONE_SCORING_MAX_OPEN_BYTES",
         "TOUCHSTONE_SCORING_MAX_UNWRITTEN_RECORDS",

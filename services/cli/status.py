@@ -22,7 +22,8 @@ _ELSEWHERE = ("kafka_bootstrap", "clickhouse_host", "ingest_host")
 def status(as_json: bool = typer.Option(False, "--json", help="Print everything as JSON.")) -> None:
     """Show processes, ports, uptime, lag, and the counts of events by what became of them.
 
-    Exit code 0: all is well; 1: no stack runs, or a part of it is not ready; 3: a part cannot be reached.
+    Exit code 0: all is well; 1: no stack runs, a part of it is not ready, or a partition stands still under a flood of
+    rejections; 3: a part cannot be reached.
     """
     settings = load_settings()
     state = running_stack(settings.data_dir)
@@ -40,6 +41,8 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print everything 
 
 def _exit_code(state: StackState | None, figures: Figures) -> ExitCode:
     if state is not None and not state.is_healthy():
+        return ExitCode.NO
+    if figures.lag is not None and figures.lag.stopped:
         return ExitCode.NO
     return ExitCode.UNREACHABLE if figures.faults else ExitCode.DONE
 
@@ -127,6 +130,12 @@ def _print(settings: StackSettings, state: StackState | None, where: Addresses, 
     )
     print()
     print_table(["events", ""], _counts(figures))
+    for stop in figures.lag.stopped if figures.lag is not None else ():
+        say(
+            f"stopped: partition {stop.partition} at offset {stop.offset:,}, as {stop.rejected:,} of {stop.records:,} "
+            f"records in a row were rejected. Nothing is lost: mend the sender, look at `touchstone rejected --stage "
+            f"log`, then `touchstone rejected resume {stop.partition}`"
+        )
     for part, fault in figures.faults.items():
         say(f"{part} cannot be reached: {fault}")
 

@@ -77,6 +77,14 @@ class ClickHouseTables:
             ],
         )
 
+    def rejected_offsets(self, partition: int, first: int, before: int) -> list[int]:
+        """Offsets of a partition's rejected records from ``first`` on and below ``before``, ascending."""
+        rows = self._client.query(
+            f"SELECT DISTINCT log_offset FROM {DATABASE}.{REJECTED_EVENTS.name} WHERE stage = '{STAGE_LOG}' "
+            f"AND log_partition = {partition} AND log_offset >= {first} AND log_offset < {before} ORDER BY log_offset"
+        )
+        return [offset for (offset,) in rows]
+
     def write_refusals(self, records: Sequence[Followed]) -> None:
         """Keep what ingest refused, from topic ``rejected``."""
         read = [refusal(record.partition, record.offset, record.timestamp_ms, record.value) for record in records]

@@ -16,6 +16,7 @@ from schemas.signal import CROSSINGS
 from services.scoring.cache import StateCache
 from services.scoring.duplicates import candidates, id_keys, remember
 from services.scoring.events import prepare
+from services.scoring.flood import Floods
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows, Tables
 from services.scoring.readings import ReadingTable
 from services.scoring.refusals import plausible_us
@@ -71,9 +72,17 @@ class Core:
     """The states in memory and the rules over them. One call at a time."""
 
     def __init__(
-        self, cache: StateCache, scorer: Scorer, readings: ReadingTable, tables: Tables, new_marker: Callable[[], bytes]
+        self,
+        cache: StateCache,
+        scorer: Scorer,
+        readings: ReadingTable,
+        tables: Tables,
+        new_marker: Callable[[], bytes],
+        floods: Floods | None = None,
     ) -> None:
+        """``floods`` None: any number of records may be rejected."""
         self.cache = cache
+        self.floods = floods
         self._scorer = scorer
         self._readings = readings
         self._tables = tables
@@ -123,6 +132,15 @@ class Core:
                 detail = f"customer lives in partition {lives}; key records by customer_id, partition by murmur2"
                 reject(int(rows[place]), Reason.WRONG_PARTITION, detail)
         wanted = ~misplaced & (offsets[rows] > self.cache.offset_of(slots))
+        for stop in self.floods.meet(effects.rejected).values() if self.floods else ():
+            beyond = (partitions == stop.partition) & (offsets >= stop.offset)
+            effects.records -= int(np.count_nonzero(beyond))
+            effects.rejected = [
+                record
+                for record in effects.rejected
+                if record.log_partition != stop.partition or record.log_offset < stop.offset
+            ]
+            wanted &= ~beyond[rows]
         if not wanted.all():
             kept = np.flatnonzero(wanted)
             frame, slots = frame[kept], slots[kept]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from faust.types import TP
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from infra.clickhouse.settings import ClickHouseSettings
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.follow import Follower
 from infra.kafka.publish import Publisher
+from infra.kafka.stops import StopRegister
 from infra.logs import LogSettings, set_up
 from infra.memory import memory_limit_bytes
 from schemas.topics import CONSUMER_GROUP, REJECTED, REJECTED_GROUP, TOUCHPOINTS
@@ -27,6 +29,8 @@ from services.scoring import metrics, readings
 from services.scoring.adapters import ClickHouseTables, KafkaTopics
 from services.scoring.cache import StateCache
 from services.scoring.core import Core
+from services.scoring.flood import FloodLimit, Floods
+from services.scoring.halts import Halts
 from services.scoring.metered import metered
 from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
@@ -70,7 +74,23 @@ def main() -> int:
     tables = metered(ClickHouseTables(client))
     scorer = Scorer.of(model)
     cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
-    core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8))
+    register = StopRegister(settings.kafka_bootstrap)
+    floods = (
+        Floods(
+            FloodLimit(settings.flood_rejected, settings.flood_window_records),
+            ClickHouseTables(client).rejected_offsets,
+            register.released_until,
+        )
+        if settings.flood_rejected
+        else None
+    )
+    core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8), floods)
+
+    async def go_on(partition: int, until: int) -> None:
+        await shell.release(partition, until)
+        await app.go_on(TP(TOUCHPOINTS, partition))
+
+    halts = Halts(register, lambda partition, at: app.halt(TP(TOUCHPOINTS, partition), at), go_on, TRANSIENT)
     shell = Shell(
         core,
         tables,
@@ -78,6 +98,7 @@ def main() -> int:
         ShellLimits(settings.max_unwritten_records, settings.write_interval_ms / 1000),
         TRANSIENT,
         metrics.count,
+        halts,
     )
     reviews = Reviews(
         tables.crossings,
@@ -101,6 +122,8 @@ def main() -> int:
         shell,
     )
     app.beside(shell.run)
+    app.beside(halts.run)
+    metrics.STOPPED.set_function(lambda: len(halts))
     app.beside(lambda: _review(reviews, settings.ready_file))
     metrics.watch_cache(cache)
     metrics.watch_shell(shell)

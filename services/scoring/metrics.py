@@ -66,6 +66,11 @@ CACHE_CAPACITY: Final = Gauge(
 EVICTED: Final = AskedCounter(
     "touchstone_scoring_evicted_customers", "Customers that left memory to make room for others", REGISTRY
 )
+STOPPED: Final = Gauge(
+    "touchstone_scoring_partitions_stopped",
+    "Partitions of this worker that stand still because a flood of their records was rejected",
+    registry=REGISTRY,
+)
 UNREACHABLE: Final = Gauge(
     "touchstone_scoring_waiting_for_tables", "1 while the tables cannot be reached", registry=REGISTRY
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,6 +40,16 @@ class ScoringSettings(BaseSettings):
     write_interval_ms: int = Field(
         200, ge=10, le=10_000, description="Least time between two writes to the tables: part of the freshness."
     )
+    flood_rejected: int = Field(
+        1_000,
+        ge=0,
+        description=(
+            "A partition stops, and says so, when this many records were rejected within the window; 0: it never does."
+        ),
+    )
+    flood_window_records: int = Field(
+        2_000, ge=1, description="The window for that: so many records of the partition in a row."
+    )
     review_interval_s: float = Field(
         5.0,
         ge=0.5,
@@ -50,3 +61,12 @@ class ScoringSettings(BaseSettings):
         0, ge=0, le=65000, description="Port of /metrics of worker 1; worker n takes n - 1 more. 0 means none."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Of the process's log.")
+
+    @model_validator(mode="after")
+    def _flood_fits(self) -> Self:
+        if self.flood_rejected > self.flood_window_records:
+            raise ValueError(
+                f"TOUCHSTONE_SCORING_FLOOD_REJECTED={self.flood_rejected} can never be reached within "
+                f"TOUCHSTONE_SCORING_FLOOD_WINDOW_RECORDS={self.flood_window_records}"
+            )
+        return self

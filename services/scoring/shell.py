@@ -25,6 +25,7 @@ import polars as pl
 
 from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects, Written
+from services.scoring.flood import Halting
 from services.scoring.ports import StateRows, Tables, Topics
 from services.scoring.record_batches.batch import RecordBatch
 from services.scoring.state import Ints, Rows
@@ -104,14 +105,19 @@ class Shell:
         limits: ShellLimits,
         transient: type[Exception] | tuple[type[Exception], ...],
         observe: Callable[[Effect, Effects], None] = lambda effect, effects: None,
+        halting: Halting | None = None,
     ) -> None:
-        """``transient``: errors of the ports that may pass by themselves; any other stops the process."""
+        """``transient``: errors of the ports that may pass by themselves; any other stops the process.
+
+        ``halting``: needed if the core stops partitions under a flood.
+        """
         self._core = core
         self._tables = tables
         self._topics = topics
         self._limits = limits
         self._transient = transient
         self._observe = observe
+        self._halting = halting
         self._work = _Work()
         self._writing: _Work | None = None
         self._memory = asyncio.Lock()
@@ -154,6 +160,9 @@ class Shell:
         await self._take(epoch, _Records.of(batches))
         if epoch != self._epoch:
             return  # revoked meanwhile: whoever owns the partitions now has the same records
+        if self._core.floods is not None and self._halting is not None:
+            for stop in self._core.floods.untold():
+                self._halting.stop(stop)
         self._work.batches += batches
         for batch in batches:
             # Their bytes are columns now; a batch in waiting needs no more than its acknowledgement.
@@ -210,6 +219,8 @@ class Shell:
         if self._cache_epoch != self._epoch:
             self._cache_epoch = self._epoch
             self._core.cache.forget_all()
+            if self._core.floods is not None:
+                self._core.floods.forget_all()
 
     async def run(self) -> None:
         """Write what was folded, for ever. An error that is not transient comes out of here."""
@@ -306,6 +317,12 @@ class Shell:
         if not self.waiting_for_tables:
             _log.warning("%s, trying again until it works: %s", what, error)
 
+    async def release(self, partition: int, until: int) -> None:
+        """Take a stopped partition's records again, and count no rejections below an offset."""
+        async with self._memory:
+            if self._core.floods is not None:
+                self._core.floods.release(partition, until)
+
     async def _next_write(self) -> None:
         self._written.clear()
         self._wake.set()
@@ -321,6 +338,8 @@ class Shell:
         self._epoch += 1
         self._work = _Work()
         self.partitions = frozenset()
+        if self._halting is not None:
+            self._halting.forget_all()
 
     async def on_partitions_assigned(self, assigned: set[Any]) -> None:
         """Note what is ours; states come as they are needed."""

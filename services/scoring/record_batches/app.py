@@ -16,6 +16,7 @@ from services.scoring.record_batches.commits import CommitLedger
 from services.scoring.record_batches.scheduler import WholeFetchScheduler
 from services.scoring.record_batches.transport import (
     PartitionListener,
+    RecordBatchConsumer,
     RecordBatchTransport,
     TransportOptions,
 )
@@ -86,6 +87,14 @@ class RecordBatchApp(faust.App):
         except BaseException:
             await self.crash(reason)
 
+    def halt(self, partition: TP, position: int) -> None:
+        """Neither take nor commit records of a partition from `position` on, until `go_on` or a rebalance."""
+        self.ledger.halt(partition, position)
+
+    async def go_on(self, partition: TP) -> None:
+        """Read a halted partition on from where it was halted."""
+        await cast(RecordBatchConsumer, self.consumer).go_on(partition)
+
     def beside(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run something for as long as the app; an error of it stops the process without a commit."""
 
@@ -134,9 +143,7 @@ def build_app(options: StreamOptions, handler: BatchHandler, listener: Partition
         app.conf.broker_consumer,
         app,
         app.ledger,
-        TransportOptions(
-            options.max_open_records, options.max_open_bytes, options.drain_timeout_s, listener, app.fail
-        ),
+        TransportOptions(options.max_open_records, options.max_open_bytes, options.drain_timeout_s, listener, app.fail),
     )
     # acks=False takes Faust's own bookkeeping of offsets out of the way
     topic = app.topic(options.topic, schema=BatchSchema(), acks=False, allow_empty=False)

@@ -45,6 +45,7 @@ class _Queue(Generic[P]):
     reached: int
     next_start: int
     committed: int
+    halted: bool = False
     batches: deque[_Batch[P]] = field(default_factory=deque)
 
 
@@ -77,12 +78,15 @@ class CommitLedger(Generic[P]):
 
         ``first_ms``: Kafka's timestamp of its first record; ``size_bytes``: of all their values.
 
-        A range without records (only markers, or all compacted away) counts as acknowledged at once.
+        A range without records (only markers, or all compacted away) counts as acknowledged at once. What comes of
+        a halted partition is not registered: 0, which nobody can take.
         Raises PositionGap if it does not start where the batch before it ended.
         """
         queue = self._queues.get(partition)
         if queue is None:
             queue = self._queues[partition] = _Queue(reached=start, next_start=start, committed=start)
+        if queue.halted:
+            return 0
         if start != queue.next_start or end <= start:
             raise PositionGap(
                 f"{partition}: a batch of positions {start} to {end} was delivered where {queue.next_start} "
@@ -124,6 +128,43 @@ class CommitLedger(Generic[P]):
         """The partition is read from `position` on; what was delivered before is forgotten."""
         self.forget([partition])
         self._queues[partition] = _Queue(reached=position, next_start=position, committed=position)
+
+    def halt(self, partition: P, position: int) -> None:
+        """Take nothing from `position` on: what was delivered of it is given back, and nothing more is registered
+        before `go_on`. Records before it may still be acknowledged, and are committed then.
+        """
+        queue = self._queues.get(partition)
+        if queue is None:
+            return
+        queue.halted = True
+        start = queue.reached
+        kept: deque[_Batch[P]] = deque()
+        gone: set[int] = set()
+        for batch in queue.batches:
+            if start < position:
+                kept.append(batch)
+            else:
+                gone.add(id(batch))
+            start, batch.end = batch.end, min(batch.end, position)
+        queue.batches = kept
+        queue.next_start = max(queue.reached, position)
+        for serial in [s for s, batch in self._open.items() if id(batch) in gone]:
+            self._close(serial, self._open[serial])
+
+    def go_on(self, partition: P) -> None:
+        """Register what is delivered of a halted partition again; it must come from `position_of_next` on."""
+        queue = self._queues.get(partition)
+        if queue is not None:
+            queue.halted = False
+
+    def position_of_next(self, partition: P) -> int | None:
+        """Where the next batch must start; None before the first one."""
+        queue = self._queues.get(partition)
+        return None if queue is None else queue.next_start
+
+    def halted(self) -> set[P]:
+        """Partitions of which nothing is taken."""
+        return {partition for partition, queue in self._queues.items() if queue.halted}
 
     def forget(self, partitions: Iterable[P]) -> None:
         """The partitions are no longer ours: late acknowledgements will find nothing to commit."""

@@ -149,6 +149,12 @@ class RecordBatchConsumer(driver.Consumer):
             await self._wait_for_move(timeout)
             if self._full():
                 return {}
+        if active_partitions is not None and (halted := self.ledger.halted()):
+            active_partitions = active_partitions - halted
+            if not active_partitions:
+                await cast(RecordBatchConsumerThread, self._thread).prove_alive()
+                await self._wait_for_move(timeout)
+                return {}
         fetched = cast(Mapping[TP, FetchedRecords], await super()._getmany(active_partitions, timeout))
         # Records of an older generation are fetched again, by us or by another worker.
         current = self.app.consumer_generation_id
@@ -289,6 +295,15 @@ class RecordBatchConsumer(driver.Consumer):
     async def seek(self, partition: TP, offset: int) -> None:
         await super().seek(partition, offset)
         self.ledger.seek(partition, offset)
+        self._moved.set()
+
+    async def go_on(self, partition: TP) -> None:
+        """Read a halted partition on from where it was halted."""
+        position = self.ledger.position_of_next(partition)
+        if position is None:
+            return
+        await super().seek(partition, position)
+        self.ledger.go_on(partition)
         self._moved.set()
 
     def verify_event_path(self, now: float, tp: TP) -> None:

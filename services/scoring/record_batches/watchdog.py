@@ -76,7 +76,8 @@ async def _observe(app: RecordBatchApp, *, timeout_s: float, excused: bool) -> O
         ends = await asyncio.wait_for(consumer.highwaters(*assigned), timeout_s) if assigned else {}
     except (ConsumerNotStarted, KafkaError, TimeoutError):
         return Observation({}, None, excused)
-    positions = {tp: position for tp in assigned if (position := app.ledger.position(tp)) is not None}
+    standing = app.ledger.halted()  # on purpose
+    positions = {tp: position for tp in assigned - standing if (position := app.ledger.position(tp)) is not None}
     return Observation(positions, dict(ends), excused)
 
 
