@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from schemas.reasons import Reason
+from services.ingest.rates import Scope
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
+
+ANSWERS: Final = (202, 400, 401, 408, 413, 415, 422, 429, 503)
+"""Statuses of POST /v1/events; a crash, 500, besides."""
+EDGE_REASONS: Final = (
+    Reason.DUPLICATE_KEY,
+    Reason.FUTURE_TIME,
+    Reason.INVALID_JSON,
+    Reason.INVALID_TIME,
+    Reason.INVALID_VALUE,
+    Reason.MISSING_FIELD,
+    Reason.OUT_OF_RANGE,
+    Reason.RESERVED_KIND,
+    Reason.TOO_DEEP,
+    Reason.TOO_LARGE,
+    Reason.TOO_LONG,
+    Reason.UNKNOWN_FIELD,
+    Reason.UNKNOWN_KIND,
+)
+"""Why an event is refused for good."""
+BODY_REASONS: Final = (Reason.INVALID_JSON, Reason.MISSING_FIELD, Reason.TOO_DEEP, Reason.TOO_LONG)
+"""Why no event can be read from a body."""
 
 
 class Metrics:
@@ -113,6 +138,22 @@ class Metrics:
             "Kafka clients that gave up and were replaced.",
             registry=self.registry,
         )
+
+        self._show_from_the_start()
+
+    def _show_from_the_start(self) -> None:
+        """Series that may stay without an event: a rate sees the first one, and a dashboard shows zero, not nothing."""
+        for status in ANSWERS:
+            self.requests.labels(status)
+        for reason in EDGE_REASONS:
+            self.refused.labels(reason)
+        for reason in BODY_REASONS:
+            self.bodies_refused.labels(reason)
+        self.warned.labels(Reason.FUTURE_TIME)
+        for outcome in ("kept", "lost"):
+            self.quarantined.labels(outcome)
+        for scope in Scope:
+            self.rate_limited.labels(scope)
 
     def limits(self, *, inflight_bytes: int, queued_records: int, memory_bytes: int) -> None:
         """Show what may wait, beside what does."""

@@ -112,7 +112,9 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
 
 def test_the_compose_file_tells_settings_that_exist_and_runs_ours_without_rights() -> None:
     services = yaml.safe_load((COMPOSE / "docker-compose.yml").read_text("utf-8"))["services"]
-    assert services.keys() == {"kafka", "clickhouse", "prepare", "ingest", "scoring"}
+    monitoring = {name for name, service in services.items() if service.get("profiles") == ["monitoring"]}
+    assert monitoring == {"prometheus", "grafana"}
+    assert services.keys() - monitoring == {"kafka", "clickhouse", "prepare", "ingest", "scoring"}
     for name in ("prepare", "ingest", "scoring"):
         service = services[name]
         assert {told for told in service["environment"] if told.startswith(PREFIX)} <= known_names()
