@@ -205,6 +205,7 @@ class EncoderSource:
         """What later versions added, all of them or none: the header says which version it has become."""
         for field in (field for fields in _LATER_FIELDS for field in fields):
             self.lines.append(f"{field['name']} = get({field['name']!r})")
+        self.lines.append(f"header, added = HEADER_{VERSIONS[0].version}, b''")
         condition = "if"
         for index in reversed(range(len(_LATER_FIELDS))):
             told = " or ".join(f"{field['name']} is not None" for field in _LATER_FIELDS[index])
@@ -217,7 +218,6 @@ class EncoderSource:
             self.lines.append(f"header, added = HEADER_{VERSIONS[index + 1].version}, {added}")
             self.lines[before:] = [f"    {line}" for line in self.lines[before:]]
             condition = "elif"
-        self.lines.append(f"else: header, added = HEADER_{VERSIONS[0].version}, b''")
         self._parts.append("added")
 
     def _value(self, name: str, avro_type: Any) -> list[str]:

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from infra.clickhouse.client import quoted
 from infra.kafka.read import read_partition
+from schemas.reasons import Reason
+from schemas.rejected import STAGE_LOG
 from schemas.state_layout import CODES, KEY, PACKED
-from schemas.tables import DATABASE, TOUCHPOINTS
+from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
 from services.cli.verification.deployment import Deployment, end_of
 from services.cli.verification.population import Population, condition, load_states, moved
@@ -167,7 +171,9 @@ def _fold_share(
 
 
 def fold(deployment: Deployment, partition: int, wanted: Wanted, end: int, limits: Limits) -> StateRows:
-    """The states that a partition's log comes to, from offset 0."""
+    """The states that a partition's log comes to, from offset 0, without records that no worker of their time could
+    read: this version may, but their places were passed, and what was in them counts where it was sent again."""
+    passed = _passed(deployment, partition)
     refold = Refold(
         partition,
         wanted,
@@ -178,8 +184,31 @@ def fold(deployment: Deployment, partition: int, wanted: Wanted, end: int, limit
         most_events=limits.events,
     )
     for records in read_partition(deployment.where.kafka_bootstrap, TOPIC, partition, 0, end):
-        refold.take(records.offsets, records.values, records.timestamps_ms)
+        if not passed.size or not (left_out := np.isin(records.offsets, passed)).any():
+            refold.take(records.offsets, records.values, records.timestamps_ms)
+            continue
+        kept = np.flatnonzero(~left_out)
+        values = [records.values[place] for place in kept.tolist()]
+        refold.take(records.offsets[kept], values, [records.timestamps_ms[place] for place in kept.tolist()])
     return refold.states()
+
+
+def _passed(deployment: Deployment, partition: int) -> npt.NDArray[np.int64]:
+    """Offsets whose schema was unknown to the worker that met them, and that no newer worker took after all (as it may
+    when the first one died before it had committed)."""
+    rejected = (
+        f"SELECT log_offset FROM {DATABASE}.{REJECTED_EVENTS.name} "
+        f"WHERE stage = '{STAGE_LOG}' AND log_partition = {partition} AND reason = '{Reason.UNKNOWN_SCHEMA}'"
+    )
+    offsets = {offset for (offset,) in deployment.client.query(rejected)}
+    if offsets:
+        for table in (TOUCHPOINTS, REPEATED_EVENTS):
+            taken = (
+                f"SELECT log_offset FROM {DATABASE}.{table.name} "
+                f"WHERE log_partition = {partition} AND log_offset IN ({rejected})"
+            )
+            offsets -= {offset for (offset,) in deployment.client.query(taken)}
+    return np.array(sorted(offsets), dtype=np.int64)
 
 
 def _elsewhere(deployment: Deployment, partition: int, names: Sequence[str] | set[str]) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from infra.clickhouse.client import ClickHouse, connect
-from infra.clickhouse.migrate import migrate
+from infra.clickhouse.migrate import SqlFile, migrate
 from infra.clickhouse.settings import ClickHouseSettings
 from infra.embedded.launch import launch_command
 from infra.embedded.ports import free_port
@@ -199,8 +199,8 @@ class Machine:
 
 
 @contextmanager
-def machine(runtime: KafkaRuntime, folder: Path) -> Iterator[Machine]:
-    """A fresh machine with topics and tables, without workers."""
+def machine(runtime: KafkaRuntime, folder: Path, files: Sequence[SqlFile] | None = None) -> Iterator[Machine]:
+    """A fresh machine with topics and tables, without workers. ``files``: other migrations and views than those of now."""
     native = free_port()
     made: Machine | None = None
     with KafkaNode(runtime=runtime, heap_mib=256) as kafka:
@@ -208,7 +208,7 @@ def machine(runtime: KafkaRuntime, folder: Path) -> Iterator[Machine]:
         try:
             made.start_tables()
             with made.client() as client:
-                migrate(client)
+                migrate(client, files)
             with KafkaAdmin(made.bootstrap) as admin:
                 # Signals of a simulated half year are older than that topic keeps them.
                 admin.ensure_topics(replace(topic, config={**topic.config, "retention.ms": "-1"}) for topic in TOPICS)

@@ -1,0 +1,36 @@
+"""One machine on which versions change: its tables begin as they were before schema version 2."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from infra.clickhouse.migrate import SqlFile, read_files
+from infra.kafka.runtime import runtime_from_environment
+from infra.kafka.startup_cache import with_startup_cache
+from tests.e2e.scoring.parts import Machine, machine
+
+NEW = ("0004_journey.sql", "20_felt_journeys.sql")
+_LINE = re.compile(r"^    journey\b.*\n", re.MULTILINE)
+
+
+def files_of_before() -> list[SqlFile]:
+    """Migrations and views without the column."""
+    now = read_files()
+    kept = [
+        SqlFile(file.kind, file.name, _LINE.sub("", file.text) if file.kind == "view" else file.text)
+        for file in now
+        if file.name not in NEW
+    ]
+    assert len(kept) == len(now) - len(NEW)
+    assert not any(re.search(r"\bjourney\b(?! it is)", statement) for file in kept for statement in file.statements)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("upgrade")
+    with machine(with_startup_cache(runtime_from_environment()), folder, files_of_before()) as made:
+        yield made
