@@ -32,6 +32,14 @@ def _needs(member: str, *others: str) -> dict[str, Any]:
     }
 
 
+def _close_maps(definition: dict[str, Any]) -> None:
+    """Pydantic says what a key must look like to have a value of the right sort; others are refused, too."""
+    for member in definition["properties"].values():
+        for choice in member.get("anyOf", ()):
+            if "patternProperties" in choice:
+                choice["additionalProperties"] = False
+
+
 def _conditions(definition: dict[str, Any]) -> list[dict[str, Any]]:
     """What takes two members to tell, as `schemas.touchpoint.to_record` checks it."""
     members = definition["properties"]
@@ -64,6 +72,7 @@ def _schemas() -> dict[str, Any]:
     event = EVENT.json_schema(ref_template="#/components/schemas/{model}")
     definitions: dict[str, Any] = event.pop("$defs")
     for definition in definitions.values():
+        _close_maps(definition)
         conditions = _conditions(definition)
         if conditions:
             definition["allOf"] = conditions
