@@ -39,9 +39,11 @@ def record(sender_id: str, **more: Any) -> dict[str, Any]:
     return {**RECORD, "event_id": event_id, "sender_event_id": kept, **more}
 
 
+@pytest.mark.parametrize("journey", [None, "onboarding.first-order"])
 @pytest.mark.parametrize("sender_id", ["order 17", str(uuid.UUID(int=5))])
-def test_a_record_of_the_log_is_sent_again_as_the_same_record(sender_id: str) -> None:
-    first = record(sender_id)
+def test_a_record_of_the_log_is_sent_again_as_the_same_record(sender_id: str, journey: str | None) -> None:
+    """Of either schema version."""
+    first = record(sender_id, journey=journey)
     event = event_of("log", encode(first))
     assert event["event_id"] == sender_id
     admission = admit(json.dumps(event).encode(), lines=False, received_at_us=NOW_US, limits=Limits())
