@@ -16,7 +16,7 @@ from typing import Final
 from infra.logs.personal import OURS
 
 PERIOD_S: Final = 60.0
-BURST_OURS: Final = 5
+BURST_OURS: Final = 10
 """Messages of our own code: the first few of a minute tell which."""
 BURST_OTHERS: Final = 1
 _MOST_KEYS: Final = 2_000

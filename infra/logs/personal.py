@@ -40,7 +40,9 @@ def told(error: BaseException) -> str:
     if not isinstance(text, str):
         plain = isinstance(error, _PLAIN) or type(error).__module__.startswith(_PLAIN_MODULES)
         text = str(error) if plain else ""
-    return f"{kind}: {' '.join(text.split())}" if text else kind
+    # Kafka's clients begin an error's text with its kind.
+    text = " ".join(text.split()).removeprefix(kind).removeprefix(": ")
+    return f"{kind}: {text}" if text else kind
 
 
 def trace(error: BaseException) -> str:

@@ -33,7 +33,7 @@ class ScoringSettings(BaseSettings):
         160_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
     )
     max_open_bytes: int = Field(
-        128 << 20,
+        64 << 20,
         ge=16 << 20,
         description="Bytes of records read and not yet acknowledged; reading waits above it.",
     )

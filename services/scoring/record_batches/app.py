@@ -45,7 +45,7 @@ class StreamOptions:
     max_open_records: int = 120_000
     """Fetching pauses while this many records are not acknowledged: bounds memory. One look takes what lies ready of
     every partition, so it may be passed by a fetch of each."""
-    max_open_bytes: int = 128 * 1024 * 1024
+    max_open_bytes: int = 64 * 1024 * 1024
     """And while their values have this size: the count alone bounds nothing where events are large."""
     max_call_records: int = 60_000
     """Waiting batches are handed to the handler together until this many records are reached."""
