@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import uvicorn
 from pydantic import ValidationError
 
+from infra.guarded_http import HEAD_TIMEOUT_S, guarded
 from infra.kafka.errors import KafkaInfraError
 from infra.kafka.producer import LogProducer, QueueFullError
 from infra.logs import LogSettings, set_up
 from infra.memory import memory_limit_bytes
 from services.ingest.app import Edge, make_app
 from services.ingest.metrics import Metrics
-from services.ingest.protocol import HEAD_TIMEOUT_S, guarded
 from services.ingest.settings import IngestSettings, SettingsError, load
 from services.ingest.writer import Writer
 

@@ -24,12 +24,15 @@ from infra.embedded.clickhouse.errors import ClickHouseError
 from infra.embedded.clickhouse.http import HttpServer
 from infra.embedded.clickhouse.listener import NativeServer
 from infra.embedded.clickhouse.settings import ClickHouseServerSettings
+from infra.guarded_http import guarded
 from infra.logs import LogSettings, set_up
 
 log = logging.getLogger("infra.embedded.clickhouse")
 
 # Running statements may end within this; then the process ends, and the engine keeps what was acknowledged.
 STOP_GRACE_S: Final = 20.0
+# A statement may be in the URL, as far as ClickHouse allows it; it is read before anybody has logged in.
+MAX_HTTP_HEAD_BYTES: Final = 1 << 20
 WRONG_USE: Final = 2
 CANNOT_START: Final = 3
 
@@ -85,12 +88,13 @@ async def serve(settings: ClickHouseServerSettings, folder: Path, native: socket
         uvicorn.Config(
             application,
             loop="uvloop",
-            http="httptools",
+            http=guarded(max_head_bytes=MAX_HTTP_HEAD_BYTES),
             interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=settings.clickhouse_max_connections,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=int(STOP_GRACE_S),
         )

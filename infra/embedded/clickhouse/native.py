@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -50,7 +51,17 @@ class NativeConnection:
         self._session: Session | None = None
         self._login: Login | None = None
         self._send_lock = threading.Lock()
-        self._in = ByteReader(lambda: peer.recv(packets.RECEIVE_BYTES))
+        self._login_by_s = time.monotonic() + LOGIN_TIMEOUT_S
+        self._in = ByteReader(self._receive)
+
+    def _receive(self) -> bytes:
+        if self._login is None:
+            # For the greeting as a whole: who drips it byte by byte would hold a connection for hours.
+            left_s = self._login_by_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("no greeting in time")
+            self._peer.settimeout(left_s)
+        return self._peer.recv(packets.RECEIVE_BYTES)
 
     def serve(self) -> None:
         """Serve until the client leaves or breaks the protocol; never raises."""

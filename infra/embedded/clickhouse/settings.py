@@ -39,7 +39,7 @@ class ClickHouseServerSettings(BaseSettings):
     clickhouse_reader_max_concurrent: int = Field(
         8, ge=1, description="Its queries at the same time; more wait or are refused."
     )
-    clickhouse_max_connections: int = Field(256, ge=1, description="Open connections, both ports together.")
+    clickhouse_max_connections: int = Field(256, ge=1, description="Open connections of each of its two ports.")
 
     @model_validator(mode="after")
     def _logins_are_told_apart(self) -> Self:

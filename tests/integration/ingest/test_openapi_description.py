@@ -18,10 +18,10 @@ import uvicorn
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from schemathesis import GenerationMode
 
+from infra.guarded_http import guarded
 from services.ingest.app import Edge, make_app
 from services.ingest.metrics import Metrics
 from services.ingest.openapi import openapi_document
-from services.ingest.protocol import guarded
 from services.ingest.settings import IngestSettings
 from services.ingest.writer import Writer
 from tests.fakes.log import BusyError, FakeLog

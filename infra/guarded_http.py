@@ -20,6 +20,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """Closes connections that open and say nothing, or never come to the end of their head."""
 
     head_timeout_s = HEAD_TIMEOUT_S
+    max_head_bytes = MAX_HEAD_BYTES
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
@@ -51,8 +52,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise _HeadTooLargeError(f"a request's head may have {MAX_HEAD_BYTES} bytes")
+        if self._head_bytes > self.max_head_bytes:
+            raise _HeadTooLargeError(f"a request's head may have {self.max_head_bytes} bytes")
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._close)
@@ -68,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def guarded(head_timeout_s: float) -> type[asyncio.Protocol]:
-    """A protocol class with another time limit, for uvicorn's setting ``http``."""
-    members: dict[str, Any] = {"head_timeout_s": head_timeout_s}
+def guarded(head_timeout_s: float = HEAD_TIMEOUT_S, max_head_bytes: int = MAX_HEAD_BYTES) -> type[asyncio.Protocol]:
+    """A protocol class with other limits, for uvicorn's setting ``http``."""
+    members: dict[str, Any] = {"head_timeout_s": head_timeout_s, "max_head_bytes": max_head_bytes}
     return type("GuardedProtocol", (GuardedProtocol,), members)
