@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 from infra.clickhouse.migrate import migrate
 from infra.embedded.ports import free_port
 from infra.embedded.probes import http_ok
+from infra.kafka.admin import KafkaAdmin
 from schemas.identity import identify
-from schemas.topics import TOUCHPOINTS
+from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
 from schemas.versions import HEADER_BYTES, VERSIONS
 from services.cli.main import app
 from services.simulator import SimulationConfig, simulate
@@ -84,6 +85,22 @@ def ingest(stage: Machine, name: str, *, new: bool) -> Iterator[Ingest]:
         yield Ingest(part, port, new)
     finally:
         part.kill()
+
+
+@pytest.fixture(scope="module")
+def admin(stage: Machine) -> Iterator[KafkaAdmin]:
+    """Kept open: it is asked many times a second."""
+    with KafkaAdmin(stage.bootstrap) as one:
+        yield one
+
+
+def committed(admin: KafkaAdmin) -> int:
+    return sum(at.committed or 0 for at in admin.group_lag(CONSUMER_GROUP, TOUCHPOINTS))
+
+
+def have_joined(admin: KafkaAdmin, workers: int) -> bool:
+    state = admin.group_state(CONSUMER_GROUP)
+    return (state.state, state.members) == ("STABLE", workers)
 
 
 def is_ready(one: Ingest) -> bool:
@@ -185,15 +202,17 @@ def command(stage: Machine, to: Ingest, *arguments: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def test_workers_first_then_ingest_and_nothing_is_rejected_on_the_way(stage: Machine, new_ingest: Ingest) -> None:
+def test_workers_first_then_ingest_and_nothing_is_rejected_on_the_way(
+    stage: Machine, new_ingest: Ingest, admin: KafkaAdmin
+) -> None:
     sending = Sending(simulated("rolling-", CUSTOMERS))
 
     def until_more_is_done(when: str) -> None:
-        bound = stage.committed() + MORE
+        bound = committed(admin) + MORE
 
         def is_done() -> bool:
             assert sending.broken is None, sending.broken
-            return stage.committed() >= bound
+            return committed(admin) >= bound
 
         stage.until(is_done, f"{MORE} more records are done with {when}")
 
@@ -207,16 +226,16 @@ def test_workers_first_then_ingest_and_nothing_is_rejected_on_the_way(stage: Mac
 
         sending.to(old)
         with sending:
-            stage.until(lambda: stage.members() == 1, "the old worker reads the log", 2 * DEADLINE_S)
+            stage.until(lambda: have_joined(admin, 1), "the old worker reads the log", 2 * DEADLINE_S)
             until_more_is_done("by old parts on old tables")
             with stage.client() as tables:
                 assert "0004_journey.sql" in migrate(tables)
             new_worker = start_worker(stage, "new-worker", new=True)
             until_more_is_done("by the old worker on new tables")
-            stage.until(lambda: stage.members() == 2, "workers of both versions share the log", 2 * DEADLINE_S)
+            stage.until(lambda: have_joined(admin, 2), "workers of both versions share the log", 2 * DEADLINE_S)
             until_more_is_done("by both workers")
             end_worker(stage, old_worker)
-            stage.until(lambda: stage.members() == 1, "the new worker is left", 2 * DEADLINE_S)
+            stage.until(lambda: have_joined(admin, 1), "the new worker is left", 2 * DEADLINE_S)
             until_more_is_done("by the new worker")
             sending.to(new, old)
             until_more_is_done("behind both kinds of ingest")
@@ -240,7 +259,9 @@ def test_workers_first_then_ingest_and_nothing_is_rejected_on_the_way(stage: Mac
     print(f"{sending.told[False]} to old ingest, {sending.told[True]} to new; records by version: {dict(found)}")
 
 
-def test_ingest_first_loses_nothing_and_resend_brings_it_in(stage: Machine, new_ingest: Ingest) -> None:
+def test_ingest_first_loses_nothing_and_resend_brings_it_in(
+    stage: Machine, new_ingest: Ingest, admin: KafkaAdmin
+) -> None:
     """The wrong order: what is new is rejected by the old worker, with the remedy, and counts once it is sent again."""
     events = simulated("wrong-order-", 6)[:120]
     for event in events[::3]:
@@ -253,7 +274,7 @@ def test_ingest_first_loses_nothing_and_resend_brings_it_in(stage: Machine, new_
     for start in range(0, len(events), 20):
         answer = httpx.post(new_ingest.url, json=events[start : start + 20], timeout=30)
         assert answer.json()["accepted"] == 20, answer.text
-    stage.until(lambda: stage.members() == 1, "the old worker reads the log", 2 * DEADLINE_S)
+    stage.until(lambda: have_joined(admin, 1), "the old worker reads the log", 2 * DEADLINE_S)
     stage.until_quiet()
     assert journeys(stage, "wrong-order-") == {event_id: "" for event_id, journey in sent.items() if not journey}
     end_worker(stage, old_worker)
@@ -265,7 +286,7 @@ def test_ingest_first_loses_nothing_and_resend_brings_it_in(stage: Machine, new_
     assert all("touchstone rejected resend --reason unknown_schema" in row["detail"] for row in rejected)
     done = command(stage, new_ingest, "rejected", "resend", *unknown)
     assert done["counts"] == {"accepted": 40, "fit": 0, "refused": 0, "resent before": 0}
-    stage.until(lambda: stage.members() == 1, "the new worker reads the log", 2 * DEADLINE_S)
+    stage.until(lambda: have_joined(admin, 1), "the new worker reads the log", 2 * DEADLINE_S)
     stage.until_quiet()
     assert journeys(stage, "wrong-order-") == sent
     assert not command(stage, new_ingest, "rejected", "--left", *unknown)
