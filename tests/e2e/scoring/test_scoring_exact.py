@@ -54,13 +54,15 @@ def test_workers_killed_at_any_moment_leave_every_number_exact(
     workers = [stage.start_worker(**SETTINGS)]
     for written, records in zip((*TURNS, None), parts(load.records, len(TURNS) + 1), strict=True):
         stage.until(lambda: stage.members() == len(workers), f"{len(workers)} workers share the log", 2 * DEADLINE_S)
+        # Counted before: a busy machine may notice the first events when the last of this part are written.
+        already = 0 if written is None else number(tables, written)
         with Producing(stage.bootstrap, records, PER_S):
             if len(workers) < 2:
                 workers.append(stage.start_worker(**SETTINGS))
             enough = number(tables, EVENTS_STORED) + chance.randint(1, len(records) // 2)
             stage.until(partial(is_above, tables, EVENTS_STORED, enough), "events are stored")
             if written is not None:
-                stage.until(partial(is_above, tables, written, number(tables, written)), "more is stored")
+                stage.until(partial(is_above, tables, written, already), "more is stored")
                 stage.kill_worker(workers.pop(0))
     stage.settle()
 

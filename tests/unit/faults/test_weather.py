@@ -153,6 +153,7 @@ def test_a_slow_link_takes_its_time(link: Link) -> None:
 def test_a_link_to_nobody_resets_its_clients() -> None:
     port = free_port()
     with Links({"link": (made := Link("link", port, free_port(avoid=frozenset({port})), seed=1))}):
-        with dial(made) as connection, pytest.raises(ConnectionResetError):
+        # On a busy machine the reset can be quicker than the end of the connecting.
+        with pytest.raises(ConnectionResetError), dial(made) as connection:
             connection.recv(1)
         assert made.connected == 0
