@@ -1,4 +1,4 @@
-"""Connections to ClickHouse: rows, columns and whole blocks over the native protocol, frames over HTTP.
+"""Connections to ClickHouse: rows and whole blocks over the native protocol, Arrow columns over HTTP.
 
 Connections belong to a thread each and are thrown away after any error. Every wait ends in time. What fails for a
 passing reason is tried again for a while: every statement sent through `query` and `insert_block` may be repeated,
@@ -88,23 +88,23 @@ class ClickHouse:
 
         Raises TransientError when it still fails after the time for retries, PermanentError at once.
         """
-        result = self._retried(lambda: self._native(sql, parameters, numpy=False, settings=settings))
+        result = self._retried(lambda: self._native(sql, parameters, settings))
         return result if isinstance(result, list) else []
 
-    def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
-        """Run a statement and return its columns as numpy arrays; strings come as bytes. Raises like `query`."""
-        return list(self._retried(lambda: self._native(sql, parameters, numpy=True)))
+    def arrow(self, sql: str) -> pa.Table:
+        """Run a SELECT and return its result as Arrow columns. Raises like `query`."""
+        return self._retried(lambda: self._arrow(sql))
 
     def frame(self, sql: str) -> pl.DataFrame:
         """Run a SELECT and return its result as a frame. Raises like `query`."""
-        return self._retried(lambda: self._arrow(sql))
+        return pl.DataFrame(self.arrow(sql))
 
     def insert_rows(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert Python values, for tables of few rows. Raises like `query`."""
         if not rows:
             return
         sql = f"INSERT INTO {DATABASE}.{table} ({', '.join(columns)}) VALUES"
-        self._retried(lambda: self._native(sql, rows, numpy=False, settings=INSERT_SETTINGS))
+        self._retried(lambda: self._native(sql, rows, INSERT_SETTINGS))
 
     def insert_block(self, block: Block) -> None:
         """Insert a block whole; the same block again adds nothing. Raises like `query`."""
@@ -114,7 +114,7 @@ class ClickHouse:
         # Made from the content: the same token can never stand for other rows, which would be dropped unseen.
         settings = INSERT_SETTINGS | {"insert_deduplication_token": sent.token}
         sql = f"INSERT INTO {DATABASE}.{block.table} ({', '.join(block.columns)}) VALUES"
-        self._retried(lambda: self._native(sql, [sent], numpy=False, settings=settings))
+        self._retried(lambda: self._native(sql, [sent], settings))
 
     def _retried(self, attempt: Callable[[], Result]) -> Result:
         if not self.settings.retry_s:
@@ -128,17 +128,17 @@ class ClickHouse:
         )
         return retrying(attempt)
 
-    def _native(self, sql: str, data: Any, *, numpy: bool, settings: Mapping[str, Any] | None = None) -> Any:
-        with self._connection("numpy" if numpy else "rows", self._connect_native) as client:
-            return client.execute(sql, data, columnar=numpy, settings={**QUERY_SETTINGS, **(settings or {})})
+    def _native(self, sql: str, data: Any, settings: Mapping[str, Any] | None) -> Any:
+        with self._connection("native", self._connect_native) as client:
+            return client.execute(sql, data, settings={**QUERY_SETTINGS, **(settings or {})})
 
-    def _arrow(self, sql: str) -> pl.DataFrame:
+    def _arrow(self, sql: str) -> pa.Table:
         with self._connection("http", self._connect_http) as client:
             answer = client.raw_query(sql, settings=QUERY_SETTINGS | _ARROW, fmt="ArrowStream")
         with pa.ipc.open_stream(answer) as reader:
-            return pl.DataFrame(reader.read_all())
+            return reader.read_all()
 
-    def _connect_native(self, kind: str) -> Any:
+    def _connect_native(self) -> Any:
         here = self.settings
         return BlockClient(
             here.host,
@@ -150,10 +150,9 @@ class ClickHouse:
             connect_timeout=here.connect_timeout_s,
             send_receive_timeout=here.timeout_s,
             sync_request_timeout=here.connect_timeout_s,
-            settings={"use_numpy": True, "strings_as_bytes": True} if kind == "numpy" else {},
         )
 
-    def _connect_http(self, kind: str) -> Any:
+    def _connect_http(self) -> Any:
         here = self.settings
         return clickhouse_connect.get_client(
             host=here.host,
@@ -170,12 +169,12 @@ class ClickHouse:
         )
 
     @contextmanager
-    def _connection(self, kind: str, connect: Callable[[str], Any]) -> Iterator[Any]:
+    def _connection(self, kind: str, connect: Callable[[], Any]) -> Iterator[Any]:
         """This thread's connection; closed and forgotten when anything goes wrong on it."""
         connection = getattr(self._own, kind, None)
         try:
             if connection is None:
-                connection = connect(kind)
+                connection = connect()
                 setattr(self._own, kind, connection)
                 with self._lock:
                     self._open.add(connection)

@@ -9,17 +9,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from infra.clickhouse import blocks
 from infra.clickhouse.client import ClickHouse, quoted
 from schemas.state_layout import (
     BANDS,
     CODES,
-    FLOATS,
     INT_INDEX,
-    INTS,
     KEY,
-    NUMBER_BYTES,
     PACKED,
     SET_STARTS,
     SETS_BYTES,
@@ -32,6 +30,8 @@ from schemas.tables import CUSTOMER_STATE, DATABASE
 
 LOOKUP_KEYS: Final = 20_000
 """Customers per query: bounds the statement's size and the rows in memory."""
+FEW_KEYS: Final = 500
+"""Up to so many are cheaper as literals: no subquery has to be planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +61,25 @@ _SEPARATOR: Final = "\n"
 
 def load(client: ClickHouse, customers: Sequence[str]) -> StateRows:
     """The latest state of each customer that has one, in no particular order. Raises ClickHouseError."""
-    parts: list[list[Any]] = []
-    for start in range(0, len(customers), LOOKUP_KEYS):
-        found = client.columns(_LOAD % _keys(customers[start : start + LOOKUP_KEYS]))
-        if found:
-            parts.append(found)
-    rows = sum(len(part[0]) for part in parts)
-    floats = np.empty((rows, len(FLOATS)), dtype=np.float64)
-    ints = np.empty((rows, len(INTS)), dtype=np.int64)
-    packed = {name: np.empty((rows, pack.width), dtype=pack.dtype) for name, pack in PACKED.items()}
+    found = pa.concat_tables(
+        client.arrow(_LOAD % _keys(customers[start : start + LOOKUP_KEYS]))
+        for start in range(0, max(len(customers), 1), LOOKUP_KEYS)
+    )
     names: dict[NameList, dict[str, int]] = {NameList.TOUCHPOINTS: {"": 0}, NameList.MODELS: {"": 0}}
-    found_customers: list[str] = []
-    end = 0
-    for part in parts:
-        columns = dict(zip(STORED.names, part, strict=True))
-        begin, end = end, end + len(part[0])
-        found_customers += [value.decode() for value in columns[KEY]]
-        floats[begin:end] = _matrix(columns["float_bytes"], NUMBER_BYTES * len(FLOATS)).view("<f8")
-        ints[begin:end] = _matrix(columns["int_bytes"], NUMBER_BYTES * len(INTS)).view("<i8")
-        sets = _matrix(columns["set_bytes"], SETS_BYTES)
-        for name, pack in PACKED.items():
-            at = SET_STARTS[name]
-            there = sets[:, at : at + pack.item_bytes * pack.width]
-            packed[name][begin:end] = np.ascontiguousarray(there).view(pack.dtype)
-        ints[begin:end, INT_INDEX[VERSION]] = columns[VERSION]
-        for name in STORED_NAMES:
-            ints[begin:end, INT_INDEX[name]] = _codes(columns[name], names[CODES[name]])
+    ints = _matrix(found.column("int_bytes")).view("<i8").copy()
+    ints[:, INT_INDEX[VERSION]] = found.column(VERSION).to_numpy()
+    for name in STORED_NAMES:
+        ints[:, INT_INDEX[name]] = _codes(found.column(name), names[CODES[name]])
+    sets = _matrix(found.column("set_bytes"))
+    packed = {
+        name: np.ascontiguousarray(sets[:, SET_STARTS[name] : SET_STARTS[name] + pack.item_bytes * pack.width]).view(
+            pack.dtype
+        )
+        for name, pack in PACKED.items()
+    }
     return StateRows(
-        found_customers,
-        floats,
+        found.column(KEY).to_pylist(),
+        _matrix(found.column("float_bytes")).view("<f8"),
         ints,
         packed["activity_days"],
         packed["cases"],
@@ -142,9 +132,9 @@ def to_block(states: StateRows) -> blocks.Block:
 
 
 def _keys(customers: Sequence[str]) -> str:
-    """What to put between the brackets of an IN: one text that the server cuts, as thousands of literals are slow."""
+    """What to put between the brackets of an IN: many as one text that the server cuts, literals would be slow then."""
     joined = _SEPARATOR.join(customers)
-    if joined.count(_SEPARATOR) != len(customers) - 1:
+    if len(customers) <= FEW_KEYS or joined.count(_SEPARATOR) != len(customers) - 1:
         return quoted(customers)
     return f"SELECT arrayJoin(splitByChar('\\n', {quoted([joined])}))"
 
@@ -153,17 +143,18 @@ def _bytes(matrix: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(matrix, dtype=dtype).view(np.uint8)
 
 
-def _matrix(values: Sequence[bytes], width: int) -> npt.NDArray[np.uint8]:
-    # The client cuts zero bytes from the end of fixed strings.
-    data = b"".join([value.ljust(width, b"\0") for value in values])
-    return np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
+def _matrix(values: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    """A column of fixed strings as rows of bytes; shares Arrow's memory."""
+    array = values.combine_chunks()
+    width = array.type.byte_width
+    _, data = array.buffers()
+    content = np.empty(0, dtype=np.uint8) if data is None else np.frombuffer(data, dtype=np.uint8)
+    return content[array.offset * width :][: len(array) * width].reshape(-1, width)
 
 
-def _codes(values: Any, names: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Places of a dictionary-encoded column's names in ``names``, which grows."""
-    places = np.full(len(values.categories), -1, dtype=np.int64)
-    # The server's dictionaries also hold names that no row has.
-    for code in np.unique(values.codes):
-        places[code] = names.setdefault(values.categories[code].decode(), len(names))
-    found: npt.NDArray[np.int64] = places[values.codes]
+def _codes(values: pa.ChunkedArray, names: dict[str, int]) -> npt.NDArray[np.int64]:
+    """Places of a column's names in ``names``, which grows."""
+    encoded = values.combine_chunks().dictionary_encode()
+    places = [names.setdefault(name, len(names)) for name in encoded.dictionary.to_pylist()]
+    found: npt.NDArray[np.int64] = np.array(places, dtype=np.int64)[encoded.indices.to_numpy()]
     return found

@@ -6,7 +6,6 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -26,19 +25,19 @@ pytestmark = pytest.mark.stack
 
 def test_rows_and_columns(clickhouse: ClickHouse) -> None:
     assert clickhouse.query("SELECT number, %(name)s FROM numbers(2)", {"name": "o'x"}) == [(0, "o'x"), (1, "o'x")]
-    numbers, texts = clickhouse.columns("SELECT number, toString(number) FROM numbers(3)")
-    assert numbers.tolist() == [0, 1, 2]
-    assert texts.tolist() == [b"0", b"1", b"2"]
+    columns = clickhouse.arrow("SELECT number AS n, toFixedString('a', 2) AS t FROM numbers(2)")
+    assert columns.to_pydict() == {"n": [0, 1], "t": [b"a\0", b"a\0"]}
+    assert clickhouse.arrow("SELECT number AS n FROM numbers(0)").column_names == ["n"]
     assert clickhouse.frame("SELECT number AS n, 'x' AS t FROM numbers(2)").rows() == [(0, "x"), (1, "x")]
 
 
 def test_a_refused_statement_has_the_code_and_the_next_one_works(clickhouse: ClickHouse) -> None:
-    for failing in (clickhouse.query, clickhouse.columns, clickhouse.frame):
+    for failing in (clickhouse.query, clickhouse.arrow, clickhouse.frame):
         with pytest.raises(StatementRefusedError) as caught:
             failing("SELECT no_such_column FROM numbers(1)")
         assert caught.value.code == 47
     assert clickhouse.query("SELECT 1") == [(1,)]
-    assert clickhouse.columns("SELECT 1")[0].tolist() == [1]
+    assert clickhouse.arrow("SELECT 1 AS one").to_pydict() == {"one": [1]}
 
 
 def test_a_time_limit_is_overload(clickhouse: ClickHouse) -> None:
@@ -58,7 +57,7 @@ def test_a_wrong_password_says_what_to_set(migrated: ClickHouseSettings) -> None
 
 def test_nobody_there(migrated: ClickHouseSettings) -> None:
     with connect(migrated.model_copy(update={"port": 1, "http_port": 1})) as client:
-        for failing in (client.query, client.columns, client.frame):
+        for failing in (client.query, client.arrow, client.frame):
             with pytest.raises(UnreachableError, match="does not answer"):
                 failing("SELECT 1")
 
@@ -107,8 +106,9 @@ def test_a_passing_fault_is_waited_out(migrated: ClickHouseSettings) -> None:
 
 def test_threads_share_a_client(clickhouse: ClickHouse) -> None:
     def work(number: int) -> int:
-        [column] = clickhouse.columns(f"SELECT number + {number} FROM numbers(1000)")
-        return int(np.sum(column))
+        [[total]] = clickhouse.query(f"SELECT sum(number + {number}) FROM numbers(1000)")
+        assert clickhouse.frame(f"SELECT {number} AS n").item() == number
+        return int(total)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(20))) == [499_500 + 1000 * number for number in range(20)]
