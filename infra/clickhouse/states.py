@@ -30,6 +30,8 @@ from schemas.tables import CUSTOMER_STATE, DATABASE
 
 LOOKUP_KEYS: Final = 20_000
 """Customers per query: bounds the statement's size and the rows in memory."""
+MOST_ROWS: Final = 25_000
+"""States per insert: each is copied several times on its way out, and a set may hold 100,000."""
 FEW_KEYS: Final = 500
 """Up to so many are cheaper as literals: no subquery has to be planned."""
 
@@ -94,16 +96,18 @@ def save(client: ClickHouse, states: StateRows) -> None:
 
     ``states`` may be any object with the members of `StateRows`. IndexError when a code has no name.
     """
-    client.insert_block(to_block(states))
+    for start in range(0, len(states.customers), MOST_ROWS):
+        client.insert_block(to_block(states, slice(start, start + MOST_ROWS)))
 
 
-def to_block(states: StateRows) -> blocks.Block:
-    """The rows as the table takes them, sorted by customer: the server sorts what is not, at twice the cost."""
-    customers = pl.Series(KEY, states.customers, dtype=pl.String)
-    order: npt.NDArray[Any] | slice = slice(None)
+def to_block(states: StateRows, rows: slice = slice(None)) -> blocks.Block:
+    """Some rows as the table takes them, sorted by customer: the server sorts what is not, at twice the cost."""
+    customers = pl.Series(KEY, states.customers[rows], dtype=pl.String)
+    order: npt.NDArray[Any] | slice = rows
     if not customers.is_sorted():
-        order = customers.arg_sort().to_numpy()
-        customers = customers.gather(order)
+        sorting = customers.arg_sort()
+        customers = customers.gather(sorting)
+        order = np.arange(len(states.customers))[rows][sorting.to_numpy()]
     ints = states.ints[order]
     names: dict[NameList, Sequence[str]] = {
         NameList.TOUCHPOINTS: states.touchpoints,
