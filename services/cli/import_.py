@@ -16,7 +16,7 @@ import typer
 
 from infra.kafka.admin import KafkaAdmin
 from infra.kafka.errors import ClusterUnreachableError
-from infra.kafka.producer import Delivery, LogProducer
+from infra.kafka.publish import Publisher
 from schemas.topics import TOUCHPOINTS
 from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode, print_json, print_table, say
@@ -28,7 +28,7 @@ from services.importer.importing import Counts, Import
 from services.importer.judge import RefusedRow
 from services.importer.mapping import Mapping, load_mapping
 
-DELIVERY_TIMEOUT_MS: Final = 60_000
+DELIVERY_TIMEOUT_S: Final = 60.0
 """How long Kafka may be away in the middle of an import before it stops."""
 ADMIN_TIMEOUT_S: Final = 10.0
 PROBLEMS_SHOWN: Final = 5
@@ -74,24 +74,16 @@ class _KafkaLog:
     """The topic touchpoints, keyed by customer; `append` returns when all is acknowledged."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
         with KafkaAdmin(bootstrap, timeout_s=ADMIN_TIMEOUT_S) as admin:
             if TOUCHPOINTS not in admin.topics():
                 raise CommandError(
                     f"Kafka at {bootstrap} has no topic {TOUCHPOINTS}; `touchstone up` makes it", ExitCode.UNREACHABLE
                 )
-        self._producer = LogProducer(bootstrap, linger_ms=5, delivery_timeout_ms=DELIVERY_TIMEOUT_MS)
+        self._publisher = Publisher(bootstrap, timeout_s=DELIVERY_TIMEOUT_S)
 
     def append(self, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
         """Send and wait. ClusterUnreachableError when Kafka does not acknowledge in time."""
-        done: list[Delivery] = []
-        self._producer.send(TOUCHPOINTS, keys, values, timestamp_ms, done.append)
-        while not done:
-            self._producer.flush(0.5)
-            self._producer.poll()
-        if not done[0].complete:
-            why = done[0].error.str() if done[0].error is not None else "no report"
-            raise ClusterUnreachableError(f"Kafka at {self._bootstrap} did not acknowledge: {why}")
+        self._publisher.publish(TOUCHPOINTS, keys, values, timestamp_ms)
 
 
 class _Refusals:

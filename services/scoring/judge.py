@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from schemas.signal import BAND_TYPE, REASONS_TYPE
+from schemas.signal import BAND_TYPE, CROSSINGS
 from schemas.state_layout import FLOAT_INDEX, INT_INDEX
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays, Term
@@ -25,22 +25,11 @@ _RISK, _BAND, _SINCE = FLOAT_INDEX["risk"], INT_INDEX["band"], INT_INDEX["band_s
 _JUDGED, _MODEL = INT_INDEX["judged_at"], INT_INDEX["model_version"]
 
 
-SIGNALS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
-    "row": pl.Int64,
-    "log_offset": pl.Int64,
-    "judged_at": pl.Int64,
-    "from_band": BAND_TYPE,
-    "to_band": BAND_TYPE,
-    "risk": pl.Float64,
-    "score": pl.Float64,
-    "trend": pl.Float64,
-    "confidence": pl.Float64,
-    "value_at_risk": pl.Float64,
-    "reasons": REASONS_TYPE,
-    "model_version": pl.String,
+SIGNALS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {"row": pl.Int64} | {
+    name: type_ for name, type_ in CROSSINGS.items() if name not in ("signal_id", "customer_id", "log_partition")
 }
-"""Columns of signals: a customer crossed from one band to another, and all that a receiver needs to know why. ``row``
-is the customer's place in the states that were judged; ``judged_at`` integer UTC microseconds."""
+"""Columns of signals: those of `CROSSINGS` that judging knows. ``row`` is the customer's place in the states that were
+judged; ``judged_at`` integer UTC microseconds."""
 
 
 def columns(states: States) -> Mapping[str, Term]:

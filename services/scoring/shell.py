@@ -33,7 +33,7 @@ from services.scoring.state import Ints, Rows
 _log: Final = logging.getLogger(__name__)
 
 MOST_EVENTS: Final = 40_000
-"""Events per call of the table: they are copied several times on their way out, and a set may hold 160,000."""
+"""Events per call of the table: they are copied several times on their way out, and a set may hold 120,000."""
 HISTORY_SETTLES_S: Final = 10.0
 """After the last set that was mostly history, reviews wait this long: a band entered on half a history stays a day."""
 
@@ -53,7 +53,7 @@ class Effect(StrEnum):
 class ShellLimits:
     """How much is gathered before it is written. Larger sets write a state less often; they cost memory and delay."""
 
-    max_unwritten_records: int = 160_000
+    max_unwritten_records: int = 120_000
     """Records folded and not yet written; folding waits above it. About 500 bytes each."""
     min_write_interval_s: float = 0.2
     """Time between the starts of two writes: five small parts a second and table, which merges keep up with."""

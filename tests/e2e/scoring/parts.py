@@ -200,7 +200,7 @@ class Machine:
 
 @contextmanager
 def machine(runtime: KafkaRuntime, folder: Path, files: Sequence[SqlFile] | None = None) -> Iterator[Machine]:
-    """A fresh machine with topics and tables, without workers. ``files``: other migrations and views than those of now."""
+    """A fresh machine with topics and tables, no workers. ``files``: other migrations and views than those of now."""
     native = free_port()
     made: Machine | None = None
     with KafkaNode(runtime=runtime, heap_mib=256) as kafka:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
-from infra.clickhouse.client import ClickHouse, connect
-from infra.clickhouse.migrate import migrate
+from infra.clickhouse.client import connect
 from infra.clickhouse.settings import ClickHouseSettings
 from infra.kafka.runtime import KafkaRuntime
-from schemas.tables import DATABASE, TABLES
+from schemas.tables import DATABASE
 from tests.e2e.scoring.parts import Machine, machine
 from tests.integration.cluster.ingest import ingests
 from tests.integration.containers import images
@@ -95,22 +94,6 @@ def clickhouse_ports(
 def clickhouse_address(clickhouse_ports: tuple[int, int]) -> ClickHouseSettings:
     """A server in a container."""
     return container_tables(clickhouse_ports)
-
-
-@pytest.fixture(scope="session")
-def migrated(clickhouse_address: ClickHouseSettings) -> ClickHouseSettings:
-    with connect(clickhouse_address) as client:
-        migrate(client)
-    return clickhouse_address
-
-
-@pytest.fixture
-def clickhouse(migrated: ClickHouseSettings) -> Iterator[ClickHouse]:
-    """A client of a server whose tables are empty."""
-    with connect(migrated) as client:
-        for table in TABLES:
-            client.query(f"TRUNCATE TABLE {DATABASE}.{table.name}")
-        yield client
 
 
 @pytest.fixture(autouse=True)

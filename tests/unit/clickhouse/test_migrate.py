@@ -111,7 +111,8 @@ def test_the_files_create_the_tables_of_the_contract() -> None:
             if statement.startswith(f"INSERT INTO {DATABASE}.customer_state_packed "):
                 continue
             if added := re.fullmatch(
-                rf"ALTER TABLE {DATABASE}\.(\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (\S+)\s+COMMENT '([^']+)'\s+AFTER (\w+)",
+                rf"ALTER TABLE {DATABASE}\.(\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (\S+)\s+"
+                r"COMMENT '([^']+)'\s+AFTER (\w+)",
                 statement,
             ):
                 table, *column, before = added.groups()
