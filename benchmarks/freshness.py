@@ -44,10 +44,14 @@ class Load:
 
 
 @dataclass(slots=True)
-class _Board:
-    """Probes under way; senders write, the observer reads."""
+class Board:
+    """What was sent so far, and the probes under way; senders write, the observer reads."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    accepted: int = 0
+    """Events."""
+    took_s: list[tuple[float, float]] = field(default_factory=list)
+    """When each request was sent (monotonic) and how long its answer took, seconds."""
     sent_s: dict[str, float] = field(default_factory=dict)
     acknowledged_s: dict[str, float] = field(default_factory=dict)
     late_s: list[float] = field(default_factory=list)
@@ -69,17 +73,10 @@ class Freshness:
 
 def measure(stack: Stack, load: Load) -> Freshness:
     """Send for a while and watch. The stack's ingest, scoring and ClickHouse must run."""
-    board = _Board()
-    templates = simulate(SimulationConfig(200, time.time_ns() // 1000)).events
-    begin_s = time.monotonic() + 0.2
-    senders = [
-        threading.Thread(target=_send, args=(stack.ports.ingest, load, number, begin_s, templates, board), daemon=True)
-        for number in range(SENDERS)
-    ]
-    for sender in senders:
-        sender.start()
+    board = Board()
+    senders = start_senders(stack, load, board)
     seen: dict[str, float] = {}
-    end_s = begin_s + load.seconds + PATIENCE_S
+    end_s = time.monotonic() + load.seconds + PATIENCE_S
     with stack.clickhouse() as client:
         while any(sender.is_alive() for sender in senders) or len(seen) < len(board.sent_s):
             stack.require_alive()
@@ -103,6 +100,19 @@ def measure(stack: Stack, load: Load) -> Freshness:
     )
 
 
+def start_senders(stack: Stack, load: Load, board: Board) -> list[threading.Thread]:
+    """Start sending to the stack's ingest; the threads end with the load, or with an error on the board."""
+    templates = simulate(SimulationConfig(200, time.time_ns() // 1000)).events
+    begin_s = time.monotonic() + 0.2
+    senders = [
+        threading.Thread(target=_send, args=(stack.ports.ingest, load, number, begin_s, templates, board), daemon=True)
+        for number in range(SENDERS)
+    ]
+    for sender in senders:
+        sender.start()
+    return senders
+
+
 def on_fresh_stack(log: Log, load: Load) -> Freshness:
     """Score the log first, so that the tables are no empty ones, then measure."""
     with loaded(log) as stack:
@@ -112,7 +122,7 @@ def on_fresh_stack(log: Log, load: Load) -> Freshness:
         return measure(stack, load)
 
 
-def _send(port: int, load: Load, number: int, begin_s: float, templates: list[dict[str, Any]], board: _Board) -> None:
+def _send(port: int, load: Load, number: int, begin_s: float, templates: list[dict[str, Any]], board: Board) -> None:
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         bodies = _Bodies(load, number, templates)
@@ -134,9 +144,13 @@ def _send(port: int, load: Load, number: int, begin_s: float, templates: list[di
             text = answer.read()
             if answer.status != http.client.ACCEPTED or b'"drop"' in text:
                 raise BenchmarkError(f"ingest answered {answer.status}: {text[:300].decode(errors='replace')}")
+            ended_s = time.monotonic()
             if probe is not None:
-                board.acknowledged_s[probe] = time.monotonic()
+                board.acknowledged_s[probe] = ended_s
             board.late_s.append(started_s - due_s)
+            with board.lock:
+                board.accepted += load.batch_events
+                board.took_s.append((started_s, ended_s - started_s))
         connection.close()
     except Exception as error:  # a thread's end has nobody to tell
         board.errors.append(f"{type(error).__name__}: {error}")

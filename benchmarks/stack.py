@@ -144,6 +144,10 @@ class Stack:
         """A part that runs."""
         return self._running[name]
 
+    def running(self) -> Mapping[str, Part]:
+        """The parts that run, by name."""
+        return dict(self._running)
+
     def stop(self, name: str) -> None:
         """End a part and wait for its end."""
         part = self._running.pop(name)
