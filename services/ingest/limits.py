@@ -17,7 +17,7 @@ class Limits:
     """The loop is busy for about 10 us an event; 5,000 keep the pause of other requests under 0.1 s."""
     max_event_bytes: int = 1 << 20
     """Of one event's JSON text. The longest event that keeps all limits of its fields has 0.6 MiB, all escaped."""
-    max_event_members: int = 1_000
+    max_event_members: int = 100
     """Members of one event, attributes included, before it is looked at closely; a valid one has at most 51."""
     future_refused_us: int = FUTURE_REFUSED_US
     """An event further ahead of its arrival than this is refused: that clock is wrong."""

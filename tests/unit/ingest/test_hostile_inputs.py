@@ -48,6 +48,23 @@ async def test_1_without_a_known_key_nothing_is_read_and_it_is_counted(bench: An
         assert (await client.post("/v1/events", json=event(), headers={"x-api-key": KEY})).status_code == 401
 
 
+@pytest.mark.parametrize("form", [b"%s", b"[%s]"], ids=["one", "array"])
+async def test_6_members_without_number_are_refused_before_validation(
+    bench: Any, form: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation takes microseconds for each of them: half a second for a body of 1 MB."""
+
+    def validate(_: bytes) -> None:
+        raise AssertionError("validated")
+
+    monkeypatch.setattr("services.ingest.admit._validate_all", validate)
+    monkeypatch.setattr("services.ingest.admit._validate_one", validate)
+    attributes = {f"a{number}": "x" for number in range(20_000)}
+    async with bench.client() as client:
+        answer = await client.post("/v1/events", content=form % json.dumps(event(attributes=attributes)).encode())
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
