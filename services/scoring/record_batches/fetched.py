@@ -119,6 +119,8 @@ def _read(
     result: FetchResult, partition: TopicPartition, max_records: int, generation: int, *, check_crcs: bool
 ) -> FetchedRecords | None:
     source = result._partition_records
+    # Nobody uses its iterator, which refers back to it: megabytes a fetch would wait for the collector of cycles.
+    source._records_iterator = None
     log = source._records
     start = position = source.next_fetch_offset
     offsets: list[npt.NDArray[np.int64]] = []
