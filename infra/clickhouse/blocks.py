@@ -6,7 +6,7 @@ memory; the server copies them instead of parsing. docs/adr/0004-clickhouse-tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,13 +63,17 @@ class Block:
     rows: int
     parts: tuple[tuple[bytes, tuple[Part, ...]], ...]
 
-    def data(self, *, serialisation_byte: bool) -> bytes:
+    def pieces(self, *, serialisation_byte: bool) -> Iterator[Part]:
         """The block on the wire; from protocol revision 54454 on a byte of 0 precedes each column's values."""
         between = b"\0" if serialisation_byte else b""
-        pieces: list[Part] = [varint(len(self.columns)), varint(self.rows)]
+        yield varint(len(self.columns)) + varint(self.rows)
         for head, values in self.parts:
-            pieces += (head, between, *values)
-        return b"".join(pieces)
+            yield head + between
+            yield from values
+
+    def data(self, *, serialisation_byte: bool) -> bytes:
+        """All `pieces` as one."""
+        return b"".join(self.pieces(serialisation_byte=serialisation_byte))
 
 
 def block_of(table: Table, rows: int, values: Mapping[str, Values], order: Order | None = None) -> Block:

@@ -21,17 +21,14 @@ from infra.clickhouse.blocks import Block
 
 
 class PreparedBlock:
-    """A block as it goes out, and a token that tells its content from any other's."""
+    """A block that goes out piece by piece, and a token that tells its content from any other's."""
 
     def __init__(self, block: Block) -> None:
-        self._block = block
-        self._plain = block.data(serialisation_byte=False)
-        self.rows = block.rows
-        self.token = f"{block.table}-{block.rows}-{CityHash64(self._plain):016x}"
-
-    def data(self, *, serialisation_byte: bool) -> bytes:
-        """The bytes for a server of newer or older revision."""
-        return self._block.data(serialisation_byte=True) if serialisation_byte else self._plain
+        self.block = block
+        # Of each piece, then of all these: together they would be one more copy of a large set. Bytes, as the library
+        # never lets go of the memory behind a memoryview.
+        hashes = [CityHash64(bytes(piece)).to_bytes(8, "little") for piece in block.pieces(serialisation_byte=False)]
+        self.token = f"{block.table}-{block.rows}-{CityHash64(b''.join(hashes)):016x}"
 
 
 class BlockClient(clickhouse_driver.Client):  # type: ignore[misc]  # the driver has no types
@@ -41,14 +38,16 @@ class BlockClient(clickhouse_driver.Client):  # type: ignore[misc]  # the driver
         """Send the data of an INSERT, then the empty block that ends it; returns the number of rows."""
         if not (isinstance(data, list) and len(data) == 1 and isinstance(data[0], PreparedBlock)):
             return int(super().send_data(sample_block, data, types_check=types_check, columnar=columnar))
-        [block] = data
+        block = data[0].block
         connection = self.connection
         revision = connection.server_info.used_revision
         out = connection.fout
         write_varint(ClientPacketTypes.DATA, out)
         write_binary_str("", out)
         BlockInfo().write(out)
-        out.write(block.data(serialisation_byte=revision >= defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION))
+        newer = revision >= defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION
+        for piece in block.pieces(serialisation_byte=newer):
+            out.write(bytes(piece))
         out.flush()
         self.receive_profile_events()
         connection.send_data(ColumnOrientedBlock())

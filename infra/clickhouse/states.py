@@ -30,7 +30,7 @@ from schemas.tables import CUSTOMER_STATE, DATABASE
 
 LOOKUP_KEYS: Final = 20_000
 """Customers per query: bounds the statement's size and the rows in memory."""
-MOST_ROWS: Final = 25_000
+MOST_ROWS: Final = 40_000
 """States per insert: each is copied several times on its way out, and a set may hold 100,000."""
 FEW_KEYS: Final = 500
 """Up to so many are cheaper as literals: no subquery has to be planned."""

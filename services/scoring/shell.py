@@ -32,8 +32,6 @@ from services.scoring.state import Ints, Rows
 
 _log: Final = logging.getLogger(__name__)
 
-MOST_EVENTS: Final = 40_000
-"""Events per call of the table: they are copied several times on their way out, and a set may hold 120,000."""
 HISTORY_SETTLES_S: Final = 10.0
 """After the last set that was mostly history, reviews wait this long: a band entered on half a history stays a day."""
 
@@ -307,18 +305,13 @@ class Shell:
 
     def _write_events(self, written: list[Written]) -> None:
         frame = pl.concat([part.frame for part in written])
-        valence = np.concatenate([part.valence for part in written])
-        weight = np.concatenate([part.weight for part in written])
-        for start in range(0, frame.height, MOST_EVENTS):
-            rows = slice(start, start + MOST_EVENTS)
-            some = frame[rows]
-            self._tables.write_events(
-                some.drop("log_partition", "log_offset"),
-                valence[rows],
-                weight[rows],
-                some.get_column("log_partition").to_numpy(),
-                some.get_column("log_offset").to_numpy(),
-            )
+        self._tables.write_events(
+            frame.drop("log_partition", "log_offset"),
+            np.concatenate([part.valence for part in written]),
+            np.concatenate([part.weight for part in written]),
+            frame.get_column("log_partition").to_numpy(),
+            frame.get_column("log_offset").to_numpy(),
+        )
 
     def _say(self, what: str, error: Exception) -> None:
         if not self.waiting_for_tables:
