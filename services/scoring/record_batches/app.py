@@ -58,7 +58,8 @@ class StreamOptions:
     """A member that does not rejoin in this time is left out; drain (5) + commit (under 5) fit in it."""
     drain_timeout_s: float = 4.5
     max_poll_interval_s: float = 60.0
-    """A worker whose event loop is blocked this long leaves the group, although it sends heartbeats."""
+    """A worker whose event loop is blocked this long leaves the group, although it sends heartbeats. One that only waits
+    does not: the watchdog speaks for it."""
     request_timeout_s: float = 40.0
 
 

@@ -70,6 +70,9 @@ async def _observe(app: RecordBatchApp, *, timeout_s: float, excused: bool) -> O
         return Observation({}, None, excused)
     consumer = cast(RecordBatchConsumer, app.consumer)
     try:
+        # A handler that waits for its tables lets the queue in front of it fill up, and then nobody polls. aiokafka
+        # would leave the group, and a rebalance that waits for a poll would wait for ever.
+        await asyncio.wait_for(consumer.prove_alive(), timeout_s)
         assigned = consumer.assignment()
         if app.rebalancing:
             return Observation({}, None, excused)

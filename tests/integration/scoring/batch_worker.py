@@ -5,7 +5,8 @@
 The journal gets one line per fact: `assigned 0,1`, `revoked 0,1`, `done PARTITION OFFSET,OFFSET,...`,
 `held RECORDS` (in all, mode `hang`).
 Modes: `late` (default; effects take ARGUMENT seconds and overlap with the next call), `raise` (the handler
-fails after ARGUMENT records), `hang` (nothing is ever acknowledged), `block` (the event loop stands still).
+fails after ARGUMENT records), `hang` (nothing is ever acknowledged), `block` (the event loop stands still),
+`wait` (the first call waits ARGUMENT seconds, far longer than the poll interval, behind a queue of one).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Handler:
         self._argument = argument
         self._records = 0
         self._writes: set[asyncio.Task[None]] = set()
+        self.waiting = False
 
     async def __call__(self, batches: list[RecordBatch]) -> None:
         self._records += sum(len(batch) for batch in batches)
@@ -59,6 +61,9 @@ class Handler:
             raise RuntimeError("planted failure")
         if self._mode == "block":
             time.sleep(self._argument)
+        if self._mode == "wait" and not self.waiting:
+            self.waiting = True
+            await asyncio.sleep(self._argument)  # the duration of an outage, not a wait for a condition
         if self._mode == "hang":
             self._journal.write("held", str(self._records))
             return
@@ -94,10 +99,14 @@ def main() -> int:
         heartbeat_interval_s=1.0,
         rebalance_timeout_s=6.0,
         drain_timeout_s=2.5,
+        max_poll_interval_s=2.0 if mode == "wait" else 60.0,
     )
-    app = build_app(options, Handler(journal, mode, argument), Listener(journal))
+    handler = Handler(journal, mode, argument)
+    app = build_app(options, handler, Listener(journal))
+    if mode == "wait":
+        app.conf.stream_buffer_maxsize = 1
     rule: ProgressRule[TP] = ProgressRule(stall_s=3.0, blind_s=60.0)
-    return run_worker(app, rule=rule, watch_every_s=0.5)
+    return run_worker(app, rule=rule, watch_every_s=0.5, excused=lambda: handler.waiting)
 
 
 if __name__ == "__main__":

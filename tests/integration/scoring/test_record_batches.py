@@ -236,6 +236,14 @@ def test_stuck_worker_stops_itself_and_holds_a_bounded_number_of_records(stream:
     assert stream.committed() == {}
 
 
+def test_a_worker_that_waits_long_stays_in_its_group_and_goes_on(stream: Stream) -> None:
+    stream.produce(4_000)
+    worker = stream.start("wait", "8")
+    stream.until_committed_to_the_end(60)
+    assert len(worker.facts("assigned")) == 1, "it never left"
+    assert sorted(worker.done()) == sorted(set(worker.done()))
+
+
 def test_unreachable_broker_is_told_by_the_exit_code(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
