@@ -51,8 +51,8 @@ class StreamOptions:
     """Waiting batches are handed to the handler together until this many records are reached."""
     commit_interval_s: float = 0.5
     """A killed worker's successor repeats at most this much, plus what was in work."""
-    session_timeout_s: float = 10.0
-    """A dead worker's partitions wait this long. The heartbeat thread is independent of the handler."""
+    session_timeout_s: float = 6.0
+    """A dead worker's partitions wait this long; brokers allow no less by default. The heartbeat thread is independent of the handler."""
     heartbeat_interval_s: float = 2.0
     rebalance_timeout_s: float = 10.0
     """A member that does not rejoin in this time is left out; drain (5) + commit (under 5) fit in it."""
