@@ -52,14 +52,15 @@ class StreamOptions:
     commit_interval_s: float = 0.5
     """A killed worker's successor repeats at most this much, plus what was in work."""
     session_timeout_s: float = 6.0
-    """A dead worker's partitions wait this long; brokers allow no less by default. The heartbeat thread is independent of the handler."""
+    """A dead worker's partitions wait this long; brokers allow no less by default. The heartbeat thread is independent
+    of the handler."""
     heartbeat_interval_s: float = 2.0
     rebalance_timeout_s: float = 10.0
     """A member that does not rejoin in this time is left out; drain (5) + commit (under 5) fit in it."""
     drain_timeout_s: float = 4.5
     max_poll_interval_s: float = 60.0
-    """A worker whose event loop is blocked this long leaves the group, although it sends heartbeats. One that only waits
-    does not: the watchdog speaks for it."""
+    """A worker whose event loop is blocked this long leaves the group, although it sends heartbeats. One that only
+    waits does not: the watchdog speaks for it."""
     request_timeout_s: float = 40.0
 
 

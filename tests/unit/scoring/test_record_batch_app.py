@@ -47,7 +47,7 @@ def test_all_brokers_are_used(app: RecordBatchApp) -> None:
 def test_settings_that_keep_promises(app: RecordBatchApp) -> None:
     conf = app.conf
     assert (conf.broker_session_timeout, conf.broker_rebalance_timeout, conf.broker_heartbeat_interval) == (
-        10,
+        6,
         10,
         2,
     )
