@@ -105,7 +105,8 @@ def test_a_cut_link_resets_what_is_open_and_refuses_what_is_new(link: Link) -> N
         link.reset_all()
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
-    with dial(link) as connection, pytest.raises(ConnectionResetError):
+    # On a busy machine the reset can be quicker than the end of the connecting.
+    with pytest.raises(ConnectionResetError), dial(link) as connection:
         connection.recv(1)
     link.clear()
     with dial(link) as connection:
