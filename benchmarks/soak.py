@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.freshness import Board, Load, start_senders
-from benchmarks.stack import BenchmarkError, Stack
+from benchmarks.stack import BenchmarkError, Stack, Uncommitted
 from infra.clickhouse.client import ClickHouse
 from schemas.tables import DATABASE
-from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
 
 SAMPLE_S: Final = 2.0
 WARM_SHARE: Final = 0.25
@@ -43,8 +41,7 @@ class Watch:
 
     def __init__(self, stack: Stack, board: Board) -> None:
         self._stack, self._board = stack, board
-        self._consumer = Consumer({"bootstrap.servers": stack.bootstrap, "group.id": CONSUMER_GROUP})
-        self._asked = [TopicPartition(TOUCHPOINTS, partition) for partition in stack.end_offsets()]
+        self._uncommitted = Uncommitted(stack.bootstrap, stack.end_offsets())
         self.samples: list[Sample] = []
 
     def look(self) -> Sample:
@@ -52,10 +49,8 @@ class Watch:
         self._stack.require_alive()
         if self._board.errors:
             raise BenchmarkError(self._board.errors[0])
-        ends = self._stack.end_offsets()
-        committed = {at.partition: max(at.offset, 0) for at in self._consumer.committed(self._asked, 10)}
+        lag = self._uncommitted.before(self._stack.end_offsets())
         rss = {name: part.process.memory_info().rss / (1 << 20) for name, part in self._stack.running().items()}
-        lag = sum(end - committed[partition] for partition, end in ends.items())
         sample = Sample(time.monotonic(), lag, self._board.accepted, rss)
         self.samples.append(sample)
         return sample
@@ -76,7 +71,7 @@ class Watch:
 
     def close(self) -> None:
         """Leave Kafka."""
-        self._consumer.close()
+        self._uncommitted.close()
 
 
 def run(minutes: float, outage_s: float, load: Load) -> None:

@@ -7,8 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -232,24 +232,35 @@ class Stack:
 
             started_s = self.wait(joined, timeout_s, "the workers to join")
         before = {name: sum(part.cpu_s() for part in parts) for name, parts in watched.items()}
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": CONSUMER_GROUP})
-        asked = [TopicPartition(TOUCHPOINTS, partition) for partition in ends]
-
-        def left() -> int:
-            """Records that are not committed. What a member had in work when another joined is read again."""
-            return sum(max(0, ends[at.partition] - max(at.offset, 0)) for at in consumer.committed(asked, 10))
-
-        try:
+        with closing(Uncommitted(self.bootstrap, ends)) as uncommitted:
             # One worker has just joined; of several the first has been at work while the others started.
-            events = left() if len(workers) > 1 else sum(ends.values())
-            ended_s = self.wait(lambda: not left(), timeout_s, "the workers to commit the end of the log")
-        finally:
-            consumer.close()
+            events = uncommitted.before(ends) if len(workers) > 1 else sum(ends.values())
+            ended_s = self.wait(
+                lambda: not uncommitted.before(ends), timeout_s, "the workers to commit the end of the log"
+            )
         used = {
             name: Usage(sum(part.cpu_s() for part in parts) - before[name], max(part.peak_rss_mib() for part in parts))
             for name, parts in watched.items()
         }
         return Drain(events, ended_s - started_s, used)
+
+
+class Uncommitted:
+    """Counts records that the workers' group has not committed; what a member had in work when another joined is read
+    again. A consumer that never joins: `close` it."""
+
+    def __init__(self, bootstrap: str, partitions: Iterable[int]) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": CONSUMER_GROUP})
+        self._asked = [TopicPartition(TOUCHPOINTS, partition) for partition in partitions]
+
+    def before(self, ends: Mapping[int, int]) -> int:
+        """Records below these offsets, by partition."""
+        committed = self._consumer.committed(self._asked, 10)
+        return sum(max(0, ends[at.partition] - max(at.offset, 0)) for at in committed)
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,16 +193,15 @@ class ClickHouse:
     def _translated(self, error: BaseException) -> ClickHouseError | None:
         port = self.settings.http_port if isinstance(error, http_errors.Error) else self.settings.port
         where = f"ClickHouse at {self.settings.host}:{port}"
+        silent = f"{where} does not answer"
         if isinstance(error, native_errors.Error | http_errors.Error):
             code = error.code
             if isinstance(code, int) and code > 0:
                 return of_code(code, _first_line(error), where)
             # The HTTP client's own errors without a code: nobody answered, or the answer broke off.
             if isinstance(error, http_errors.OperationalError | native_errors.PartiallyConsumedQueryError):
-                silent = f"{where} does not answer"
                 return UnreachableError(f"{silent}: {_first_line(error)}", for_logs=f"{silent}: {type(error).__name__}")
         if isinstance(error, OSError | EOFError | urllib3.exceptions.HTTPError):
-            silent = f"{where} does not answer"
             # An address may hold a statement; the system's own words do not.
             plain = isinstance(error, OSError) and not isinstance(error, urllib3.exceptions.HTTPError)
             return UnreachableError(

@@ -44,10 +44,11 @@ class StopRegister:
         ``released_until``: an earlier release; it stays true.
         """
         with self._admin() as admin:
-            if _released_until(self._entries(admin).get(partition)) > offset:
+            entry = self._entries(admin).get(partition)
+            if _released_until(entry) > offset:
                 return
             said = {"state": _STOPPED, "rejected": rejected, "records": records, "released_until": released_until}
-            if self._entries(admin).get(partition) != (offset, said):
+            if entry != (offset, said):
                 self._write(admin, {partition: (offset, said)})
 
     def released_until(self, partition: int) -> int:

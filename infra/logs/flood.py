@@ -70,9 +70,7 @@ class FloodFilter(logging.Filter):
                 return True
             window.suppressed += 1
             if self._timer is None:
-                self._timer = threading.Timer(self._period_s, self.tell_due)
-                self._timer.daemon = True
-                self._timer.start()
+                self._tell_later()
             return False
 
     def tell_due(self) -> None:
@@ -81,9 +79,12 @@ class FloodFilter(logging.Filter):
             self._timer = None
             self._tell(self._clock_s() - self._period_s)
             if any(window.suppressed for window in self._windows.values()):
-                self._timer = threading.Timer(self._period_s, self.tell_due)
-                self._timer.daemon = True
-                self._timer.start()
+                self._tell_later()
+
+    def _tell_later(self) -> None:
+        self._timer = threading.Timer(self._period_s, self.tell_due)
+        self._timer.daemon = True
+        self._timer.start()
 
     def tell_all(self) -> None:
         """Write all numbers: the process ends."""

@@ -145,14 +145,12 @@ class RecordBatchConsumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:
         if self._full():
-            await self.prove_alive()
             await self._wait_for_move(timeout)
             if self._full():
                 return {}
         if active_partitions is not None and (halted := self.ledger.halted()):
             active_partitions = active_partitions - halted
             if not active_partitions:
-                await self.prove_alive()
                 await self._wait_for_move(timeout)
                 return {}
         fetched = cast(Mapping[TP, FetchedRecords], await super()._getmany(active_partitions, timeout))
@@ -166,7 +164,7 @@ class RecordBatchConsumer(driver.Consumer):
         return fresh
 
     async def prove_alive(self) -> None:
-        """Tell aiokafka that this process lives although it takes no records."""
+        """Tell aiokafka that this process lives although it may take no records for a while: the watchdog does."""
         await cast(RecordBatchConsumerThread, self._thread).prove_alive()
 
     def _full(self) -> bool:
