@@ -17,7 +17,7 @@ from benchmarks.peers.run import FOLDER, measure
 from benchmarks.stack import MOST_WORKERS, BenchmarkError, Drain, Stack
 from infra.clickhouse.client import ClickHouse
 from schemas.state_layout import VERSION, packed_sql
-from schemas.tables import CUSTOMER_STATE, DATABASE, TOUCHPOINTS
+from schemas.tables import CUSTOMER_STATE, DATABASE, REPEATED_EVENTS, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
 
 TIMEOUT_S: Final = 300.0
@@ -119,6 +119,11 @@ def check(client: ClickHouse, ends: Mapping[int, int]) -> None:
     [(stored,)] = client.query(
         f"SELECT uniqExact(log_partition, log_offset) FROM {DATABASE}.{TOUCHPOINTS.name} WHERE {below}"
     )
+    # A worker that joins another may look for due reviews before it knows of the backlog, as that one did.
+    [(repeated,)] = client.query(
+        f"SELECT uniqExact(log_partition, log_offset) FROM {DATABASE}.{REPEATED_EVENTS.name} WHERE {below}"
+    )
+    stored += repeated
     if stored < events:
         raise BenchmarkError(f"{events:,} events were in the log and {stored:,} are stored")
 
