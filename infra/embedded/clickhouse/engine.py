@@ -23,6 +23,7 @@ from infra.embedded.clickhouse.errors import (
     EngineError,
 )
 from infra.embedded.clickhouse.limits import SESSION_MARK, ReaderLimits
+from infra.embedded.clickhouse.room import Room
 from infra.embedded.clickhouse.session import Session
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,16 @@ class _Running:
 class Engine:
     """The engine over one data folder. `close` leaves everything written."""
 
-    def __init__(self, folder: Path, limits: ReaderLimits) -> None:
-        """Open the folder; raises EngineError when another process has it or it is damaged."""
+    def __init__(self, folder: Path, limits: ReaderLimits, min_free_bytes: int = 0) -> None:
+        """Open the folder; raises EngineError when another process has it or it is damaged.
+
+        ``min_free_bytes``: see `Room`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.limits = limits
-        self._address = str(folder.resolve())
+        self.address = str(folder.resolve())
         try:
-            self._root = connect(self._address)
+            self._root = connect(self.address)
         except Exception as error:
             raise EngineError.parse(error) from error
         self._root_lock = threading.Lock()
@@ -59,13 +63,15 @@ class Engine:
         self.setting_types = dict(line.split("\t") for line in lines)
         self._watchdog = threading.Thread(target=self._watch, name="clickhouse-watchdog", daemon=True)
         self._watchdog.start()
+        self.room = Room(self, folder, min_free_bytes)
+        self.room.start()
 
     def _own_default_database(self) -> None:
         """Make `default` a plain database.
 
         The engine opens it as an overlay with the machine's files: SELECT * FROM "/etc/hostname" would read them.
         """
-        statement, tables = (Path(self._address, "metadata", name) for name in ("default.sql", "default"))
+        statement, tables = (Path(self.address, "metadata", name) for name in ("default.sql", "default"))
         self.root("DETACH DATABASE default")
         if not tables.is_symlink():
             # No table was ever made in it, and what the engine wrote down about it cannot be attached.
@@ -107,7 +113,7 @@ class Engine:
 
     def connect(self) -> Any:
         """A new connection of the engine's own."""
-        return connect(self._address)
+        return connect(self.address)
 
     @contextlib.contextmanager
     def slot(self, session: Session) -> Iterator[None]:
@@ -144,7 +150,8 @@ class Engine:
                         log.exception("could not stop a query past its time limit")
 
     def close(self) -> None:
-        """Stop the watchdog and close the engine; sessions must be closed before."""
+        """Stop the watchdogs and close the engine; sessions must be closed before."""
+        self.room.close()
         self._closing.set()
         self._watchdog.join(5)
         with self._root_lock:

@@ -21,6 +21,8 @@ UNKNOWN_SETTING: Final = 115
 READONLY: Final = 164
 TIMEOUT_EXCEEDED: Final = 159
 TOO_MANY_SIMULTANEOUS_QUERIES: Final = 202
+NO_SUCH_DATA_PART: Final = 232
+NOT_ENOUGH_SPACE: Final = 243
 SESSION_NOT_FOUND: Final = 372
 SESSION_IS_LOCKED: Final = 373
 QUERY_WAS_CANCELLED: Final = 394
@@ -31,6 +33,9 @@ CANNOT_DECOMPRESS: Final = 271
 UNEXPECTED_PACKET_FROM_CLIENT: Final = 101
 SERVER_ERROR: Final = 1002
 
+UNREADABLE: Final = frozenset({27, 33, 40, 117, 226, 228, 246, CANNOT_DECOMPRESS, 432})
+"""What reading a part with empty or short files ends in: CANNOT_READ_ALL_DATA, CORRUPTED_DATA and the like."""
+
 _NAMES: Final = {
     BAD_ARGUMENTS: "BAD_ARGUMENTS",
     NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
@@ -40,6 +45,8 @@ _NAMES: Final = {
     READONLY: "READONLY",
     TIMEOUT_EXCEEDED: "TIMEOUT_EXCEEDED",
     TOO_MANY_SIMULTANEOUS_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    NO_SUCH_DATA_PART: "NO_SUCH_DATA_PART",
+    NOT_ENOUGH_SPACE: "NOT_ENOUGH_SPACE",
     SESSION_NOT_FOUND: "SESSION_NOT_FOUND",
     SESSION_IS_LOCKED: "SESSION_IS_LOCKED",
     QUERY_WAS_CANCELLED: "QUERY_WAS_CANCELLED",
@@ -60,6 +67,10 @@ _ENGINE_TEXT: Final = re.compile(
 
 # An error inside an error's text repeats name and version.
 _NESTED: Final = re.compile(r"\.? \([A-Z][A-Z0-9_]*\)(?: \(version [^)]*\))|Code: \d+\. DB::Exception: ")
+
+
+_QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$)")
+_MOST_LOGGED: Final = 500
 
 
 class ClickHouseError(Exception):
@@ -88,6 +99,12 @@ class EngineError(ClickHouseError):
         name = match["name"] or match["name2"] or ""
         return cls(int(match["code"]), _NESTED.sub("", match["message"]), name)
 
+    def without_values(self, folder: str) -> str:
+        """The first line of the message, for logs. What is quoted may be a customer's, unless it lies in ``folder``."""
+        line = self.message.partition("\n")[0]
+        own = f"'{folder.rstrip('/')}/"
+        return _QUOTED.sub(lambda found: found[0] if found[0].startswith(own) else "'...'", line)[:_MOST_LOGGED]
+
 
 class AccessError(ClickHouseError):
     """Login failed, or the read-only login asked for more than reading."""
@@ -109,7 +126,7 @@ _STATUS: Final[dict[int, int]] = {
     48: 501,
     202: 503,
     242: 503,
-    243: 507,
+    NOT_ENOUGH_SPACE: 507,
     497: 403,
     291: 403,
 }

@@ -29,6 +29,7 @@ class Insertion:
     def __init__(self, session: Session, statement: sql.Insert) -> None:
         self.stats = Stats()
         self._session = session
+        self._begun = session.engine.room.begin()
         self._raised: BaseException | None = None
         self._native = statement.format.lower() == "native"
         self._read_end, self._write_end = os.pipe()
@@ -65,6 +66,7 @@ class Insertion:
         if self._raised is not None:
             self._session.broken = True
             raise self._raised
+        self._session.engine.room.end(self._begun)
 
     def cancel(self) -> None:
         """Give up; what was not yet written is dropped."""

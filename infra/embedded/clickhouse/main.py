@@ -72,9 +72,20 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _tell_of_parts_set_aside(engine: Engine) -> None:
+    """The engine starts without parts that it cannot read, and says nothing."""
+    found = engine.root(
+        "SELECT database, table, name FROM system.detached_parts WHERE startsWith(reason, 'broken') ORDER BY ALL"
+    )
+    for line in found.splitlines():
+        database, table, name = line.split("\t")
+        log.error("part %s of %s.%s cannot be read and is set aside: touchstone verify", name, database, table)
+
+
 async def serve(settings: ClickHouseServerSettings, folder: Path, native: socket.socket, http: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; returns after a clean end."""
-    engine = Engine(folder, settings.limits)
+    engine = Engine(folder, settings.limits, settings.clickhouse_min_free_bytes)
+    _tell_of_parts_set_aside(engine)
     users = Users(
         settings.clickhouse_user,
         settings.clickhouse_password.get_secret_value(),

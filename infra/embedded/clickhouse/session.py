@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from infra.embedded.clickhouse import sql
 from infra.embedded.clickhouse.binding import FAILURES, Stats
 from infra.embedded.clickhouse.errors import (
     NOT_IMPLEMENTED,
+    QUERY_WAS_CANCELLED,
     SYNTAX_ERROR,
     UNKNOWN_SETTING,
     ClickHouseError,
@@ -23,6 +25,8 @@ from infra.embedded.clickhouse.wire import ByteReader
 if TYPE_CHECKING:
     from infra.embedded.clickhouse.engine import Engine
 
+log = logging.getLogger(__name__)
+
 # Chunks of these formats may be joined; of every other format each chunk is a document of its own.
 JOINABLE: Final = frozenset(
     name.lower()
@@ -32,6 +36,9 @@ JOINABLE: Final = frozenset(
         "LineAsString", "RawBLOB", "MsgPack", "SQLInsert",
     )
 )  # fmt: skip
+
+# DROP, TRUNCATE and DETACH may run on a full disk: they make room.
+_WRITING_WORDS: Final = frozenset({"INSERT", "ALTER", "OPTIMIZE"})
 
 _REMEMBERED_INSERTS: Final = 100
 
@@ -87,6 +94,7 @@ class Session:
 
     def _ready(self, settings: Mapping[str, str]) -> None:
         """A usable connection with exactly these settings on top of the session's own."""
+        self.engine.room.wait_in_place()
         if self.broken:
             self._connection.close()
             self._open()
@@ -114,20 +122,32 @@ class Session:
     ) -> bytes:
         """Run one statement to its end and return its whole output. Raises ClickHouseError."""
         reads = self._check(text)
+        begun = self.engine.room.begin() if sql.first_word(text) in _WRITING_WORDS else None
         with self.engine.slot(self):
             self._ready(settings or {})
             try:
                 result = self._connection.query(text, format_, params=dict(params or {}))
             except FAILURES as error:
-                self.broken = True
-                raise EngineError.parse(error) from error
+                raise self._failure(error) from error
             finally:
                 if not reads:
                     self.engine.changed()
+        if begun is not None:
+            self.engine.room.end(begun)
         if stats is not None:
             stats.add(result)
         self._remember(text)
         return bytes(result.bytes())
+
+    def _failure(self, error: BaseException) -> ClickHouseError:
+        self.broken = True
+        failure = EngineError.parse(error)
+        if not self.reader and failure.code != QUERY_WAS_CANCELLED:
+            # Clients keep the words out of their logs, as they may quote values; here they are without.
+            log.warning(
+                "refused: code %d %s: %s", failure.code, failure.name, failure.without_values(self.engine.address)
+            )
+        return self.engine.room.reading_failed(failure)
 
     def _check(self, text: str) -> bool:
         """Whether a statement only reads. Raises ClickHouseError for one that must not run."""
@@ -175,8 +195,7 @@ class Session:
             try:
                 result = self._connection.send_query(text, format_, params=dict(params or {}))
             except FAILURES as error:
-                self.broken = True
-                failure = EngineError.parse(error)
+                failure = self._failure(error)
                 if "Streaming query is not supported" not in failure.message:
                     raise failure from error
                 result = None
@@ -194,9 +213,8 @@ class Session:
                 yield bytes(chunk.bytes())
             finished = True
         except FAILURES as error:
-            self.broken = True
             finished = True
-            raise EngineError.parse(error) from error
+            raise self._failure(error) from error
         finally:
             if not finished:
                 with contextlib.suppress(*FAILURES):
@@ -234,8 +252,7 @@ class Session:
         try:
             raw = bytes(self._connection.query(text, "RowBinary", params=dict(params or {})).bytes())
         except FAILURES as error:
-            self.broken = True
-            raise EngineError.parse(error) from error
+            raise self._failure(error) from error
         reader, found = ByteReader.of(raw), []
         while not reader.at_end():
             row = [reader.blob(1 << 24).decode() for _ in range(7)]
@@ -252,8 +269,7 @@ class Session:
         try:
             return self._connection.query(text, "Native")
         except FAILURES as error:
-            self.broken = True
-            raise EngineError.parse(error) from error
+            raise self._failure(error) from error
 
     def cancel(self) -> bool:
         """Ask the engine to stop what runs here; false when nothing does. May be called from any thread."""

@@ -41,6 +41,10 @@ class ClickHouseServerSettings(BaseSettings):
     )
     clickhouse_max_connections: int = Field(256, ge=1, description="Open connections of each of its two ports.")
 
+    clickhouse_min_free_bytes: int = Field(
+        256 << 20, ge=0, description="Room its disk must have left; below it writes are refused. 0: not watched."
+    )
+
     @model_validator(mode="after")
     def _logins_are_told_apart(self) -> Self:
         if self.clickhouse_user == self.clickhouse_reader:

@@ -178,3 +178,20 @@ def test_default_settings_listen_on_loopback_only(monkeypatch: pytest.MonkeyPatc
     settings = ClickHouseServerSettings()
     assert settings.clickhouse_host == "127.0.0.1"
     assert settings.limits.settings()["max_execution_time"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Unknown table 'anna@example.com'", "Unknown table '...'"),
+        ("Cannot parse 'it\\'s anna' as \"Float64\" at 'end", "Cannot parse '...' as '...' at '...'"),
+        (
+            "Empty marks file '/data/store/a/data.cmrk4': 0\nsecond 'line'",
+            "Empty marks file '/data/store/a/data.cmrk4': 0",
+        ),
+        ("Cannot open '/data-of-anna'", "Cannot open '...'"),
+        ("x" * 600, "x" * 500),
+    ],
+)
+def test_a_log_has_the_words_without_what_is_quoted(message: str, expected: str) -> None:
+    assert EngineError(1, message).without_values("/data") == expected
