@@ -38,7 +38,7 @@ from services.scoring.step import Scorer
 PARTITIONS: Final = 4
 BATCH_RECORDS: Final = 30_000
 """Of one partition: what the worker's fetch hands over when there is much to do."""
-WRITE_RECORDS: Final = 120_000
+WRITE_RECORDS: Final = 60_000
 """How many events the worker gathers for one write when there is much to do."""
 
 Take = tuple[int, npt.NDArray[np.int64], list[bytes], list[int]]

@@ -30,7 +30,7 @@ class ScoringSettings(BaseSettings):
         description="Customers' states kept in memory, about 1 kB each; others are loaded when needed.",
     )
     max_unwritten_records: int = Field(
-        120_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
+        60_000, ge=1_000, description="Records folded and not yet written; about 0.5 kB each."
     )
     max_open_bytes: int = Field(
         64 << 20,

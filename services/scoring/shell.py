@@ -51,7 +51,7 @@ class Effect(StrEnum):
 class ShellLimits:
     """How much is gathered before it is written. Larger sets write a state less often; they cost memory and delay."""
 
-    max_unwritten_records: int = 120_000
+    max_unwritten_records: int = 60_000
     """Records folded and not yet written; folding waits above it. About 500 bytes each."""
     min_write_interval_s: float = 0.2
     """Time between the starts of two writes: five small parts a second and table, which merges keep up with."""
