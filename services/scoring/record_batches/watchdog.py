@@ -121,8 +121,8 @@ class LoopGuard:
             self._missed = 0
 
     def expect_end_within(self, limit_s: int) -> None:
-        """The process is stopping: beats count no more, and it must be over in time."""
-        if not self._ending:
+        """The process is stopping: beats count no more, and it must be over in time, or sooner if told again."""
+        if not self._ending or limit_s < self._limit_ticks - self._missed:
             self._limit_ticks, self._missed, self._ending = limit_s, 0, True
 
     def _run(self) -> None:

@@ -31,6 +31,8 @@ LOOP_LIMIT_S = 60
 STOP_LIMIT_S = 30
 """A stop that takes longer ends hard: two drains of 4.5 s, a commit, leaving the group, and room."""
 
+FAILED_LIMIT_S = 5
+"""After a failure nothing is committed any more, so nothing is worth waiting for: not a thread that hangs in a call."""
 
 GC_THRESHOLD = 200_000
 """Allocations between two runs of the garbage collector's youngest generation. Python's 700 makes it walk the
@@ -82,6 +84,7 @@ def run_worker(
     any other failure (an error of the handler or listener, a stall): then nothing was committed after it.
     `excused` says that the worker waits for something whose absence is known; no stall is called then.
     `on_sight` is told every `watch_every_s` seconds how far the worker is behind.
+    After a failure the process ends within `FAILED_LIMIT_S`, whatever its threads are doing.
     Logging is the caller's; only the chatter of Faust is lowered to warnings.
     """
     guard = LoopGuard(LOOP_LIMIT_S)
@@ -99,19 +102,24 @@ def run_worker(
     gc.freeze()  # the modules loaded so far stay for good: never walk them again
     gc.set_threshold(GC_THRESHOLD, 10, 10)
     guard.start()
+    code = EXIT_FAILED
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
         reason = worker.crash_reason or app.crash_reason or worker.start_error
         if reason is None and not end.code:
-            return EXIT_DONE
+            code = EXIT_DONE
+            return code
         if isinstance(reason, KafkaConnectionError):
             logger.critical("Kafka cannot be reached: %s; see that the broker runs and its address is right", reason)
             return EXIT_UNREACHABLE
         logger.critical("the worker stopped: %r", reason, exc_info=worker.start_error)
         return EXIT_FAILED
     finally:
-        guard.stop()
+        if code == EXIT_DONE:
+            guard.stop()
+        else:
+            guard.expect_end_within(FAILED_LIMIT_S)
 
 
 def _quieten_faust() -> None:

@@ -64,6 +64,10 @@ class Handler:
         if self._mode == "wait" and not self.waiting:
             self.waiting = True
             await asyncio.sleep(self._argument)  # the duration of an outage, not a wait for a condition
+        if self._mode == "stuck":
+            # A call of a library that does not come back; its thread outlives the loop.
+            self._writes.add(asyncio.create_task(asyncio.to_thread(time.sleep, self._argument)))
+            return
         if self._mode == "hang":
             self._journal.write("held", str(self._records))
             return

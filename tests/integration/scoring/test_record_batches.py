@@ -236,6 +236,14 @@ def test_stuck_worker_stops_itself_and_holds_a_bounded_number_of_records(stream:
     assert stream.committed() == {}
 
 
+def test_a_stuck_worker_ends_although_a_thread_of_it_hangs(stream: Stream) -> None:
+    stream.produce(1_000)
+    worker = stream.start("stuck", "300")
+    assert worker.exit_code(90) == 1
+    assert "no progress for" in worker.log.read_text()
+    assert stream.committed() == {}
+
+
 def test_a_worker_that_waits_long_stays_in_its_group_and_goes_on(stream: Stream) -> None:
     stream.produce(4_000)
     worker = stream.start("wait", "8")

@@ -102,6 +102,16 @@ def test_loop_guard_is_calmed_by_a_beat_but_not_when_the_end_is_expected() -> No
     assert ended.wait(10)
 
 
+def test_loop_guard_may_be_told_an_earlier_end_but_no_later_one() -> None:
+    ended = threading.Event()
+    guard = LoopGuard(1_000_000, tick_s=0.001, exit_process=lambda code: ended.set())
+    guard.start()
+    guard.expect_end_within(1_000_000)
+    guard.expect_end_within(5)
+    guard.expect_end_within(1_000_000)
+    assert ended.wait(10)
+
+
 def test_stopped_loop_guard_lets_the_process_live() -> None:
     guard = LoopGuard(1, tick_s=0.001, exit_process=lambda code: pytest.fail("ended"))
     guard.stop()
