@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra.kafka.clock import SetBack
 from infra.kafka.errors import ClusterUnreachableError, KafkaInfraError
 
 _log: Final = logging.getLogger(__name__)
@@ -95,7 +96,8 @@ def client_config(bootstrap: str, *, linger_ms: int, delivery_timeout_ms: int, m
 
 
 class LogProducer:
-    """An idempotent producer, replaced when its client says that it cannot go on (a fatal error).
+    """An idempotent producer, replaced when its client says that it cannot go on (a fatal error), or when the clock
+    was set back, which makes it wait for a moment long after.
 
     Records of a replaced client that were not acknowledged are reported as failed: their senders send them
     again, and the same event id makes that harmless.
@@ -109,6 +111,7 @@ class LogProducer:
         delivery_timeout_ms: int = 10_000,
         max_records: int = 100_000,
         make_client: Callable[[dict[str, Any]], Producer] = Producer,
+        set_back: SetBack | None = None,
     ) -> None:
         self.bootstrap = bootstrap
         self.replaced = 0
@@ -118,6 +121,7 @@ class LogProducer:
         )
         self._max_records = max_records
         self._make_client = make_client
+        self._set_back = set_back or SetBack()
         self._fatal: KafkaError | None = None
         self._said_s: dict[str, float] = {}
         self._old_clients: list[Producer] = []
@@ -179,14 +183,16 @@ class LogProducer:
         """Deliver the reports that have come, without waiting; returns how many."""
         reports = self._client.poll(0)
         if self._fatal is not None:
-            self._replace(self._fatal)
+            self._replace(self._fatal.str())
+        elif self._set_back.happened():
+            self._replace("the clock was set back")
         if self._old_clients:
             reports += sum(client.poll(0) for client in self._old_clients)
             self._old_clients = [client for client in self._old_clients if len(client)]
         return reports
 
-    def _replace(self, fatal: KafkaError) -> None:
-        _log.error("kafka producer cannot go on and is replaced: %s", fatal.str())
+    def _replace(self, why: str) -> None:
+        _log.error("kafka producer cannot go on and is replaced: %s", why)
         self._fatal = None
         self.replaced += 1
         self._client.purge()

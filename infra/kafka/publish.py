@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra.kafka.clock import SetBack
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.producer import ANY_PARTITION, client_config
 
@@ -17,7 +18,8 @@ _log: Final = logging.getLogger(__name__)
 _SLICE: Final = 20_000
 """Records under way at once: bounds the producer's queue."""
 _LINGER_MS: Final = 5
-"""Records travel together while they are being queued; then `flush` sends the rest at once, whatever this says."""
+"""Records travel together for so long."""
+_LOOK_S: Final = 0.002
 
 
 class Publisher:
@@ -28,7 +30,12 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap: str, *, timeout_s: float = 15.0, make_client: Callable[[dict[str, Any]], Producer] = Producer
+        self,
+        bootstrap: str,
+        *,
+        timeout_s: float = 15.0,
+        make_client: Callable[[dict[str, Any]], Producer] = Producer,
+        set_back: SetBack | None = None,
     ) -> None:
         """``timeout_s``: longest wait for the acknowledgement of one slice of records."""
         self._bootstrap = bootstrap
@@ -37,10 +44,13 @@ class Publisher:
         ) | {"delivery.report.only.error": True, "logger": _log}
         self._timeout_s = timeout_s
         self._make_client = make_client
+        self._set_back = set_back or SetBack()
         self._client = make_client(self._config)
 
     def publish(self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
         """Send records and wait. Raises ClusterUnreachableError; some may be in the log then: send them all again."""
+        if self._set_back.happened():
+            self._renew()
         for start in range(0, len(values), _SLICE):
             part = slice(start, start + _SLICE)
             error = self._publish(topic, keys[part], values[part], timestamp_ms)
@@ -66,7 +76,7 @@ class Publisher:
             try:
                 produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
             except BufferError:  # large records fill the queue before a slice is through
-                self._client.flush(deadline_s - time.monotonic())
+                self._wait(deadline_s)
                 try:
                     produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
                 except BufferError:
@@ -74,10 +84,20 @@ class Publisher:
             except KafkaException as exception:
                 error: KafkaError = exception.args[0]
                 return error
-        left = self._client.flush(deadline_s - time.monotonic())
+        left = self._wait(deadline_s)
         if failed:
             return failed[0]
         return KafkaError(KafkaError._MSG_TIMED_OUT) if left else None
+
+    def _wait(self, deadline_s: float) -> int:
+        """Until nothing is under way or a moment of the monotonic clock; returns how many records are left.
+
+        `flush` would wait for a moment of the wall clock, however often that is moved away.
+        """
+        while (left := len(self._client)) and time.monotonic() < deadline_s and not self._set_back.happened():
+            if not self._client.poll(0):
+                time.sleep(_LOOK_S)
+        return left
 
     def _renew(self) -> None:
         """Begin anew without what is left of the records that failed: they are sent again, or given up, by the caller.
@@ -90,4 +110,4 @@ class Publisher:
 
     def close(self) -> None:
         """Wait shortly for what is under way."""
-        self._client.flush(self._timeout_s)
+        self._wait(time.monotonic() + self._timeout_s)

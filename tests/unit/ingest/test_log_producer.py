@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from infra.kafka.clock import SetBack
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.producer import Delivery, LogProducer, QueueFullError, client_config
 
@@ -71,7 +72,9 @@ class Rig:
     def __init__(self, max_records: int = 100) -> None:
         self.clients: list[FakeClient] = []
         self.done: list[Delivery] = []
-        self.producer = LogProducer("nowhere:1", max_records=max_records, make_client=self._make)
+        self.wall_s = 1e9
+        set_back = SetBack(lambda: self.wall_s, lambda: 0.0)
+        self.producer = LogProducer("nowhere:1", max_records=max_records, make_client=self._make, set_back=set_back)
 
     def _make(self, config: dict[str, Any]) -> Producer:
         self.clients.append(FakeClient(config))
@@ -140,6 +143,19 @@ def test_a_fatal_error_replaces_the_client_and_fails_what_it_held() -> None:
     rig.clients[1].acknowledge(1)
     assert again.complete
     assert len(rig.producer) == 0
+
+
+def test_a_clock_that_was_set_back_replaces_the_client_and_fails_what_it_held() -> None:
+    rig = Rig()
+    rig.wall_s += 3600
+    delivery = rig.send(b"1")
+    rig.producer.poll()
+    assert rig.producer.replaced == 0, "ahead does no harm"
+    rig.wall_s -= 3600
+    rig.producer.poll()
+    rig.producer.poll()
+    assert (rig.producer.replaced, len(rig.clients), rig.done) == (1, 2, [delivery])
+    assert not delivery.complete
 
 
 def test_a_fatal_error_out_of_produce_counts_too() -> None:

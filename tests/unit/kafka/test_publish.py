@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from infra.kafka.clock import SetBack
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.publish import Publisher
 
@@ -35,6 +36,13 @@ class FakeClient:
         self.queue.append((key, value, report))
         self.sent.append((key, value, timestamp_ms))
 
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def poll(self, _: float) -> int:
+        before = len(self.queue)
+        return before - self.flush(0)
+
     def flush(self, timeout_s: float) -> int:
         kept = [entry for entry in self.queue if entry[1] in self.stuck]
         for _, value, report in self.queue:
@@ -47,10 +55,16 @@ class FakeClient:
         self.purged = True
 
 
+IMPATIENT_S = -4.9
+"""A publisher gives the client five seconds more than itself."""
+
+
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = 60.0) -> None:
         self.clients: list[FakeClient] = []
-        self.publisher = Publisher("nowhere:1", make_client=self._make)
+        self.wall_s = 1e9
+        set_back = SetBack(lambda: self.wall_s, lambda: 0.0)
+        self.publisher = Publisher("nowhere:1", timeout_s=timeout_s, make_client=self._make, set_back=set_back)
 
     def _make(self, config: dict[str, Any]) -> Producer:
         self.clients.append(FakeClient(config))
@@ -80,7 +94,7 @@ def test_one_record_that_fails_is_an_error_of_all_and_the_next_client_is_another
 
 
 def test_a_record_without_an_answer_is_an_error() -> None:
-    rig = Rig()
+    rig = Rig(IMPATIENT_S)
     rig.clients[0].stuck = {b"1"}
     with pytest.raises(ClusterUnreachableError):
         rig.publish(b"1")
@@ -115,3 +129,26 @@ def test_more_than_a_slice() -> None:
     values = [b"%d" % n for n in range(45_000)]
     rig.publish(*values)
     assert [value for _, value, _ in rig.clients[0].sent] == values
+
+
+def test_a_client_from_before_the_clock_was_set_back_is_not_used() -> None:
+    rig = Rig()
+    rig.publish(b"1")
+    rig.wall_s -= 3600
+    rig.publish(b"2")
+    assert [value for _, value, _ in rig.clients[1].sent] == [b"2"]
+    rig.publish(b"3")
+    assert len(rig.clients) == 2
+
+
+def test_a_clock_that_is_set_back_ends_the_wait() -> None:
+    rig = Rig()
+    publisher = Publisher(
+        "nowhere:1", timeout_s=600, make_client=rig._make, set_back=SetBack(lambda: rig.wall_s, lambda: 0.0)
+    )
+    stuck = rig.clients[-1]
+    stuck.stuck = {b"1"}
+    stuck.poll = lambda _: setattr(rig, "wall_s", 0.0) or 0  # type: ignore[func-returns-value]
+    with pytest.raises(ClusterUnreachableError):
+        publisher.publish("t", ["k"], [b"1"], 7)
+    assert stuck.purged
