@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.faults import results
 from tests.faults.disk import enter_namespace
-from tests.faults.plan import Plan, make_plan
+from tests.faults.plan import Plan, make_kill_plan, make_plan
 
 RESULTS: Final = Path(".touchstone/faults.jsonl")
 RUNS_A_STACK: Final = 15
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     running.add_argument("--runs", type=int, default=20)
     running.add_argument("--seed", type=int, default=1, help="of the first run; each next one has the next seed")
     running.add_argument("--seconds", type=float, default=14.0, help="of load in each run")
+    running.add_argument("--kills", action="store_true", help="one kill a run and nothing else: times of recovery")
     running.add_argument("--out", type=Path, default=RESULTS, help="file to add a JSON line to for each run")
     running.add_argument("--runs-a-stack", type=int, default=RUNS_A_STACK)
     summing = commands.add_parser("summary", help="sum up a file of results")
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
         from tests.faults.hunt import hunt
 
         return hunt(options.names, say)
-    plans = [make_plan(options.seed + number, seconds=options.seconds) for number in range(options.runs)]
+    seeds = range(options.seed, options.seed + options.runs)
+    plans = [make_kill_plan(seed) if options.kills else make_plan(seed, seconds=options.seconds) for seed in seeds]
     return run(plans, options.out, options.runs_a_stack)
 
 

@@ -211,6 +211,16 @@ def make_plan(seed: int, *, seconds: float = 14.0) -> Plan:
     return Plan(seed, load, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 
+KILLED: Final = (WORKER, INGEST, KAFKA, TABLES)
+
+
+def make_kill_plan(seed: int) -> Plan:
+    """One part killed, each in its turn, under an even load that outlasts its return: how long that takes."""
+    chance = random.Random(seed)
+    load = LoadPlan(seconds=24.0, events=6_000, repeated=0.0, conflicting=0.0, late=0.0, poison=0.0, refused=0.0)
+    return Plan(seed, load, (Fault(round(chance.uniform(3, 6), 2), Kind.KILL, KILLED[seed % len(KILLED)]),))
+
+
 def _draw(chance: random.Random, at_s: float) -> Fault:
     [draw] = chance.choices([draw for _, draw in DRAWS], [weight for weight, _ in DRAWS])
     return draw(chance, at_s)

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from tests.faults.load import make_load
-from tests.faults.plan import DRAWS, LoadPlan, make_plan
+from tests.faults.plan import DRAWS, KILLED, Kind, LoadPlan, make_kill_plan, make_plan
 
 NOW_US = 1_790_000_000_000_000
 SEEDS = range(400)
@@ -57,3 +57,10 @@ def test_customers_of_two_runs_have_nothing_in_common() -> None:
     one, other = make_load(plan, 7, "a-", NOW_US), make_load(plan, 7, "b-", NOW_US)
     assert len(one.contents) == len(other.contents) == 200
     assert not one.contents.keys() & other.contents.keys()
+
+
+def test_plans_of_kills_kill_each_part_in_turn_and_nothing_else() -> None:
+    plans = [make_kill_plan(seed) for seed in range(2 * len(KILLED))]
+    assert [[fault.target for fault in plan.faults] for plan in plans] == [[target] for target in 2 * KILLED]
+    assert {fault.kind for plan in plans for fault in plan.faults} == {Kind.KILL}
+    assert len({plan.faults for plan in plans}) == len(plans), "at moments of their own"
