@@ -98,12 +98,14 @@ class Expected:
         self.fates: dict[Place, Fate] = {}
         self.stored_ids: set[bytes] = set()
         """Identities of all events, reviews among them."""
+        self.repeats: dict[Place, tuple[int, str, bytes, Place]] = {}
+        """Of each event that was there before: its identity, and where it was."""
         self.reviews = 0
         self.positions: dict[int, int] = {}
         """Per partition where to read on."""
         self.tables = FakeTables()
         self.core: Core = make_core(self.tables, most_customers)
-        self._first: dict[tuple[int, str, bytes], tuple[Any, ...]] = {}
+        self._first: dict[tuple[int, str, bytes], tuple[Place, tuple[Any, ...]]] = {}
         self._chance = random.Random(seed)
 
     @property
@@ -133,12 +135,14 @@ class Expected:
         for place, (customer, event_id, *content) in zip(decoded.rows.to_list(), rows, strict=True):
             at, key, said = (partition, records[place].offset), (partition, customer, event_id), tuple(content)
             if key not in self._first:
-                self._first[key] = said
+                self._first[key] = at, said
                 self.stored_ids.add(event_id)
                 self.reviews += content[0] == "review_due"
                 self.fates[at] = Fate.STORED
             else:
-                self.fates[at] = Fate.REPEATED if self._first[key] == said else Fate.CONFLICTING
+                first, said_first = self._first[key]
+                self.fates[at] = Fate.REPEATED if said_first == said else Fate.CONFLICTING
+                self.repeats[at] = (*key, first)
 
     def _fold(self, partition: int, records: list[Logged]) -> None:
         start = 0
@@ -197,7 +201,8 @@ def check_fates(client: ClickHouse, expected: Expected) -> None:
     assert not missing, f"unaccounted for: {_some(missing)}"
     assert not foreign, f"in no log: {_some(foreign)}"
     wrong = {at: (found[at], fate) for at, fate in expected.fates.items() if found[at] is not fate}
-    assert not wrong, f"(found, expected): {_some(wrong.items())}"
+    repeats = {at: expected.repeats[at] for at in wrong if at in expected.repeats}
+    assert not wrong, f"(found, expected): {_some(wrong.items())}; first seen: {_some(repeats.items())}"
     folded = {
         **{(r.log_partition, r.log_offset): Fate.REJECTED for r in expected.tables.rejected.values()},
         **{
