@@ -1,0 +1,102 @@
+"""Judging by a learnt model: risk per customer, and the contributions that make it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from services.learning import bgnbd, features
+from services.learning.activity import DAY_US
+from services.learning.errors import TooLittle
+from services.learning.fitting import ExperienceAt, History
+from services.learning.measures import SURE
+from services.learning.model import FEATURES, LearntModel
+
+Floats = npt.NDArray[np.float64]
+
+LIMIT: Final = float(np.log((1.0 - SURE) / SURE))
+"""Log-odds of a risk of 0.999999: no judgement goes beyond, either way."""
+TERMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "silence": ("silence", "silence_over_longest", "silence_over_last", "own_gaps", "once_only"),
+    "frequency": ("age", "repeats", "comings_third", "comings_one", "comings_four"),
+    "regularity": ("gap_variability", "last_gap_over_mean"),
+    "spend": ("spend_a_coming", "spend_slow", "spend_trend"),
+    "contact": features.CONTACT,
+    "score": ("score",),
+    "trend": ("trend",),
+    "volatility": ("volatility",),
+    "worst": ("worst",),
+    "complaints": ("open_complaints", "complaint_days"),
+    "feedback": ("feedback_unanswered",),
+    "surveys": ("survey_load",),
+}
+"""Features that are said in one sentence, since they describe one thing; ``base`` comes before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of n customers: log-odds (n,), and what makes them differ from the average customer by term, each (n,).
+
+    ``average + sum of contributions = log_odds``, exactly but for rounding.
+    """
+
+    average: float
+    log_odds: Floats
+    contributions: Mapping[str, Floats]
+
+    @property
+    def risk(self) -> Floats:
+        return np.asarray(1.0 / (1.0 + np.exp(-self.log_odds)))
+
+
+def judge(model: LearntModel, base: Floats, matrix: Floats) -> Judgement:
+    """Judge customers by base log-odds (n,) and features (n, len(FEATURES)). Risks are within 1e-6 .. 1 - 1e-6."""
+    average, from_base, from_features = model.weights.parts(base, matrix)
+    contributions = {"base": from_base}
+    for term, names in TERMS.items():
+        contributions[term] = from_features[:, [FEATURES.index(name) for name in names]].sum(axis=1)
+    free = average + sum(contributions.values())
+    held = np.clip(free, -LIMIT, LIMIT)
+    # What is beyond the limit is taken from the base, so that the contributions still add up.
+    contributions["base"] = contributions["base"] + (held - free)
+    return Judgement(average, held, contributions)
+
+
+def risks(
+    model: LearntModel, events: pl.DataFrame, as_of_us: int, experience: ExperienceAt | None = None
+) -> pl.DataFrame:
+    """customer_id and risk of everybody known before ``as_of_us``, by events before it, sorted by customer_id.
+
+    Raises `TooLittle` if nobody is known by then.
+    """
+    horizon = model.horizon_days
+    before = events.filter(
+        (
+            pl.col("occurred_at").dt.epoch("us")
+            if isinstance(events.schema["occurred_at"], pl.Datetime)
+            else pl.col("occurred_at")
+        )
+        < as_of_us
+    )
+    everybody = before.select(pl.col("customer_id").cast(pl.String)).unique().sort("customer_id")
+    if not everybody.height:
+        raise TooLittle("no customer is known before the as-of date: choose a later one")
+    absent = 1.0 / (1.0 + np.exp(-model.no_activity_log_odds))
+    comes = before.filter(pl.col("kind").cast(pl.String).is_in(list(model.kinds)))
+    if not comes.height:
+        return everybody.with_columns(pl.lit(absent).alias("risk"))
+    history = History(before, as_of_us, model.kinds, experience)
+    known = features.known_at(history.days, as_of_us / DAY_US)
+    base = np.clip(
+        bgnbd.log_odds_none(model.base.rates(), known.histories(), horizon), -features.BASE_LIMIT, features.BASE_LIMIT
+    )
+    judged = judge(model, base, history.matrix(known, base, horizon))
+    found = pl.DataFrame({"customer_id": history.days.customers.gather(known.row), "risk": judged.risk})
+    return everybody.join(found, on="customer_id", how="left", maintain_order="left").with_columns(
+        pl.col("risk").fill_null(absent)
+    )
