@@ -69,6 +69,25 @@ def _us(day: str) -> int:
     return int(datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC).timestamp()) * 1_000_000
 
 
+def asked_for(script: Path, data: Path) -> dict[str, Case]:
+    """What an evaluation asks for, from the populations that it exports: dates and horizons by set."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "populations.csv"
+        subprocess.run([sys.executable, script, "--data", data, "--export-populations", file], check=True)
+        asked = (
+            pl.read_csv(file, columns=["dataset", "asof", "horizon_days"], schema_overrides={"asof": pl.String})
+            .unique()
+            .sort("asof")
+            .group_by("dataset", maintain_order=True)
+            .agg("asof", pl.col("horizon_days").first())
+            .sort("dataset")
+        )
+    return {
+        name: Case(PROTOCOL[name].kinds if name in PROTOCOL else (), horizon, tuple(dates))
+        for name, dates, horizon in asked.iter_rows()
+    }
+
+
 def measure(
     events: pl.DataFrame, kinds: tuple[str, ...], risk: pl.DataFrame, as_of_us: int, horizon_days: int
 ) -> Quality:

@@ -69,6 +69,11 @@ class History:
         self.experience = experience
         self.kinds = returning_kinds(self.events, kinds)
         self.days: ActiveDays = active_days(self.events, self.kinds, as_of_us)
+        comes = pl.col("kind").cast(pl.String).is_in(list(self.kinds))
+        self._first = self.events.group_by("customer_id").agg(
+            pl.col("occurred_at").min().alias("seen"),
+            pl.col("occurred_at").filter(comes).min().alias("came"),
+        )
         self.contacts = features.contacts_of(self.events, self.days, self.kinds, as_of_us)
 
     def matrix(self, known: Known, base: Floats, horizon_days: int) -> Floats:
@@ -98,13 +103,8 @@ class History:
 
     def never_came(self, day: int, horizon_days: int) -> tuple[int, int]:
         """Of those known by other events only at the start of a day: how many, and how many came within the horizon."""
-        comes = pl.col("kind").cast(pl.String).is_in(list(self.kinds))
-        first = self.events.group_by("customer_id").agg(
-            pl.col("occurred_at").min().alias("seen"),
-            pl.col("occurred_at").filter(comes).min().alias("came"),
-        )
         start, end = day * DAY_US, (day + horizon_days) * DAY_US
-        waiting = first.filter(
+        waiting = self._first.filter(
             pl.col("seen") >= start - LOOKBACK_DAYS * DAY_US,
             pl.col("seen") < start,
             pl.col("came").is_null() | (pl.col("came") >= start),
