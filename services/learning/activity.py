@@ -23,6 +23,8 @@ RETURNING: Final = ("purchase", "renewal")
 """Kinds that count as coming back unless the deployment names others."""
 KEPT_DAYS: Final = 32
 """The newest days with activity that a customer's state keeps; nothing here uses more."""
+MOST_AMOUNT: Final = 1e12
+"""Amounts are held to this, so that sums of broken ones stay finite."""
 LEAST_HORIZON_DAYS: Final = 7
 _LATEST_DAY: Final = 0xFFFF
 """Days beyond 2149 come from a broken clock; the state's days are 16 bits."""
@@ -31,9 +33,9 @@ _LATEST_DAY: Final = 0xFFFF
 def returning_kinds(events: pl.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
     """The kinds that count as coming back: ``wanted``, or `RETURNING` where there are such events, or all kinds.
 
-    Raises `BadHistory` if wanted kinds never happened.
+    Raises `BadHistory` if wanted kinds never happened, `TooLittle` without events.
     """
-    found = set(events.get_column("kind").cast(pl.String).unique().to_list())
+    found = set(events.get_column("kind").drop_nulls().unique().to_list())
     if wanted:
         if not found & set(wanted):
             raise BadHistory(
@@ -41,6 +43,8 @@ def returning_kinds(events: pl.DataFrame, wanted: Sequence[str] | None = None) -
             )
         return tuple(wanted)
     default = tuple(kind for kind in RETURNING if kind in found)
+    if not found:
+        raise TooLittle("there is no event before the as-of date: choose a later one")
     return default or tuple(sorted(found))
 
 
@@ -49,9 +53,10 @@ class ActiveDays:
     """One row per customer and active day, sorted by customer and day.
 
     ``row``: place in ``customers``; ``day``: day since 1970; ``amount``: money of that day, in units of currency, all
-    currencies added up as they come, refunds negative.
+    currencies added up as they come, refunds negative. ``before_us``: nothing from this moment on is in it.
     """
 
+    before_us: int
     customers: pl.Series
     row: Ints
     day: Ints
@@ -64,40 +69,48 @@ class ActiveDays:
     def first_day(self) -> int:
         return int(self.day.min())
 
-    def before(self, day: int) -> ActiveDays:
-        """What was known at the start of a day; customers not seen by then are left out."""
-        mask = self.day < day
-        rows = self.row[mask]
-        known = np.unique(rows)
-        return ActiveDays(self.customers.gather(known), np.searchsorted(known, rows), self.day[mask], self.amount[mask])
 
+def read_events(events: pl.DataFrame) -> pl.DataFrame:
+    """Events as learning reads them: customer_id and kind as strings, occurred_at as UTC microseconds, amount as a
+    finite number of units (0 if none); other columns as they are.
 
-def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> ActiveDays:
-    """Active days from events (customer_id, kind, occurred_at as integer UTC microseconds or Datetime, amount if there
-    is one) that happened before ``before_us``.
-
-    Times before 1970 or after 2149, empty ids, and amounts that are no number are left out: they carry no information.
-    Raises `BadHistory` if a column is missing, `TooLittle` if nothing is left.
+    Events without a customer or a kind, or with a time before 1970 or after 2149 (broken clocks), are left out.
+    ``occurred_at`` may be integer microseconds or a datetime. Raises `BadHistory` if a column is missing or unreadable.
     """
     for name in ("customer_id", "occurred_at", "kind"):
         if name not in events.columns:
-            raise BadHistory(f"events need a column {name}; there are {', '.join(events.columns)}")
+            raise BadHistory(f"events need a column {name}; there are {', '.join(events.columns) or 'none'}")
     at = pl.col("occurred_at")
     if isinstance(events.schema["occurred_at"], pl.Datetime):
         at = at.dt.epoch("us")
     elif not events.schema["occurred_at"].is_integer():
-        raise BadHistory("occurred_at must be UTC microseconds or a datetime; convert it before fitting")
-    amount = pl.col("amount").cast(pl.Float64) if "amount" in events.columns else pl.lit(None, pl.Float64)
+        raise BadHistory("occurred_at must be integer UTC microseconds or a datetime: convert it before fitting")
+    amount = pl.lit(0.0)
+    if "amount" in events.columns:
+        given = pl.col("amount").cast(pl.Float64, strict=False)
+        amount = pl.when(given.is_finite()).then(given.clip(-MOST_AMOUNT, MOST_AMOUNT)).otherwise(0.0)
+    return events.with_columns(
+        pl.col("customer_id").cast(pl.String),
+        pl.col("kind").cast(pl.String),
+        at.cast(pl.Int64).alias("occurred_at"),
+        amount.alias("amount"),
+    ).filter(
+        pl.col("customer_id") != "",
+        pl.col("kind") != "",
+        pl.col("occurred_at") >= 0,
+        pl.col("occurred_at") < _LATEST_DAY * DAY_US,
+    )
+
+
+def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> ActiveDays:
+    """Active days from events (`read_events`) of some kinds that happened before ``before_us``.
+
+    Raises `TooLittle` if there are none.
+    """
     days = (
         events.lazy()
-        .filter(pl.col("kind").cast(pl.String).is_in(list(kinds)), pl.col("customer_id").cast(pl.String) != "")
-        .select(
-            pl.col("customer_id").cast(pl.String),
-            at.cast(pl.Int64).alias("at"),
-            pl.when(amount.is_finite()).then(amount).otherwise(0.0).alias("amount"),
-        )
-        .filter(pl.col("at") < before_us, pl.col("at") >= 0, pl.col("at") < _LATEST_DAY * DAY_US)
-        .group_by("customer_id", (pl.col("at") // DAY_US).alias("day"))
+        .filter(pl.col("kind").is_in(list(kinds)), pl.col("occurred_at") < before_us)
+        .group_by("customer_id", (pl.col("occurred_at") // DAY_US).alias("day"))
         .agg(pl.col("amount").sum())
         .sort("customer_id", "day")
         .collect()
@@ -107,9 +120,12 @@ def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> A
             f"no {' or '.join(kinds)} before the as-of date: name other kinds as coming back, or choose a later date"
         )
     ids = days.get_column("customer_id")
-    row = (ids.rle_id() if days.height else ids).cast(pl.Int64).to_numpy()
     return ActiveDays(
-        ids.unique(maintain_order=True), row, days.get_column("day").to_numpy(), days.get_column("amount").to_numpy()
+        before_us,
+        ids.unique(maintain_order=True),
+        ids.rle_id().cast(pl.Int64).to_numpy(),
+        days.get_column("day").to_numpy(),
+        days.get_column("amount").to_numpy(),
     )
 
 

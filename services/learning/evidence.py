@@ -163,10 +163,10 @@ def learn(snapshots: Sequence[Snapshot], columns: Sequence[int], strength: float
     )
 
 
-def nothing(features: int) -> Weights:
-    """The base alone."""
+def nothing(features: int, base_mean: float) -> Weights:
+    """The base alone; ``base_mean``: log-odds of the average customer."""
     zeros, ones = (0.0,) * features, (1.0,) * features
-    return Weights(means=zeros, scales=ones, lows=zeros, highs=zeros, coefficients=zeros)
+    return Weights(base_mean=base_mean, means=zeros, scales=ones, lows=zeros, highs=zeros, coefficients=zeros)
 
 
 def teachable(snapshots: Sequence[Snapshot]) -> bool:

@@ -20,6 +20,7 @@ import polars as pl
 
 from services.learning.activity import DAY_US, KEPT_DAYS, ActiveDays
 from services.learning.bgnbd import Histories
+from services.learning.errors import BadHistory
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -100,7 +101,12 @@ class Known:
 
 
 def known_at(days: ActiveDays, at_days: float) -> Known:
-    """What was known of each customer seen before ``at_days``; ``row`` is the place in ``days.customers``."""
+    """What was known of each customer seen before ``at_days``; ``row`` is the place in ``days.customers``.
+
+    Raises `BadHistory` in the middle of a day unless the history ends there: days do not tell what was later.
+    """
+    if at_days % 1.0 and days.before_us > at_days * DAY_US + 1.0:
+        raise BadHistory("as-of moments inside a history must be midnights UTC: later events of that day would be seen")
     before = days.day < at_days
     row, day, amount = days.row[before], days.day[before], days.amount[before]
     customers, start, visits = np.unique(row, return_index=True, return_counts=True)
@@ -199,16 +205,12 @@ class Contacts:
 
 
 def contacts_of(events: pl.DataFrame, days: ActiveDays, kinds: tuple[str, ...], before_us: int) -> Contacts:
-    """Contacts of those who came at least once, before a moment."""
+    """Contacts before a moment of those who came at least once; ``events`` as `activity.read_events` gives them."""
     places = pl.DataFrame({"customer_id": days.customers, "row": np.arange(len(days.customers))})
-    at = pl.col("occurred_at")
-    if isinstance(events.schema["occurred_at"], pl.Datetime):
-        at = at.dt.epoch("us")
     found = (
         events.lazy()
-        .filter(~pl.col("kind").cast(pl.String).is_in(list(kinds)))
-        .select(pl.col("customer_id").cast(pl.String), at.cast(pl.Int64).alias("at"))
-        .filter(pl.col("at") < before_us, pl.col("at") >= 0)
+        .filter(~pl.col("kind").is_in(list(kinds)), pl.col("occurred_at") < before_us)
+        .select("customer_id", pl.col("occurred_at").alias("at"))
         .join(places.lazy(), on="customer_id", how="inner")
         .sort("row", "at")
         .collect()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from services.learning import bgnbd, features
-from services.learning.activity import DAY_US, ActiveDays, active_days, returning_kinds, usual_horizon
+from services.learning.activity import DAY_US, ActiveDays, active_days, read_events, returning_kinds, usual_horizon
 from services.learning.bgnbd import VARIANTS, Variant
 from services.learning.errors import BadHistory
 from services.learning.evidence import Judged, Layer, Snapshot, judge, learn, nothing, teachable
@@ -57,19 +57,12 @@ class History:
     def __init__(
         self, events: pl.DataFrame, as_of_us: int, kinds: Sequence[str] | None, experience: ExperienceAt | None
     ) -> None:
-        if "kind" not in events.columns or "occurred_at" not in events.columns:
-            raise BadHistory("events need the columns customer_id, occurred_at and kind")
-        at = pl.col("occurred_at")
-        if isinstance(events.schema["occurred_at"], pl.Datetime):
-            events = events.with_columns(at.dt.epoch("us"))
-        elif not events.schema["occurred_at"].is_integer():
-            raise BadHistory("occurred_at must be UTC microseconds or a datetime; convert it before fitting")
-        self.events = events.filter(at < as_of_us)
+        self.events = read_events(events).filter(pl.col("occurred_at") < as_of_us)
         self.as_of_us = as_of_us
         self.experience = experience
         self.kinds = returning_kinds(self.events, kinds)
         self.days: ActiveDays = active_days(self.events, self.kinds, as_of_us)
-        comes = pl.col("kind").cast(pl.String).is_in(list(self.kinds))
+        comes = pl.col("kind").is_in(list(self.kinds))
         self._first = self.events.group_by("customer_id").agg(
             pl.col("occurred_at").min().alias("seen"),
             pl.col("occurred_at").filter(comes).min().alias("came"),
@@ -163,7 +156,10 @@ def fit(
         Snapshot(s.day, s.customer, s.base, _features_at(history, s, horizon), s.left) for s in by_variant[variant]
     ]
     judged = Judged(kept=(), strength=0.0, by="nothing", verdicts=())
-    weights = nothing(len(FEATURES))
+    now = features.known_at(history.days, as_of_us / DAY_US)
+    rates = bgnbd.fit(now.histories(), variant)
+    mean = float(_clip(bgnbd.log_odds_none(rates, now.histories(), horizon)).mean())
+    weights = nothing(len(FEATURES), mean)
     if not snapshots or not teachable(snapshots):
         notes.append(
             f"too little history for evidence: no {horizon} days after a date with enough customers of both outcomes; "
@@ -179,8 +175,6 @@ def fit(
             notes.append("evidence did not beat the base out of sample: the base model judges alone")
         if judged.by == "customers":
             notes.append("history is too short to judge by time: layers were judged on other customers only")
-    now = features.known_at(history.days, as_of_us / DAY_US)
-    rates = bgnbd.fit(now.histories(), variant)
     return LearntModel(
         version=version,
         horizon_days=horizon,

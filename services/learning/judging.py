@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from services.learning import bgnbd, features
-from services.learning.activity import DAY_US
+from services.learning.activity import DAY_US, read_events
 from services.learning.errors import TooLittle
 from services.learning.fitting import ExperienceAt, History
 from services.learning.measures import SURE
@@ -75,20 +75,12 @@ def risks(
     Raises `TooLittle` if nobody is known by then.
     """
     horizon = model.horizon_days
-    before = events.filter(
-        (
-            pl.col("occurred_at").dt.epoch("us")
-            if isinstance(events.schema["occurred_at"], pl.Datetime)
-            else pl.col("occurred_at")
-        )
-        < as_of_us
-    )
-    everybody = before.select(pl.col("customer_id").cast(pl.String)).unique().sort("customer_id")
+    before = read_events(events).filter(pl.col("occurred_at") < as_of_us)
+    everybody = before.select("customer_id").unique().sort("customer_id")
     if not everybody.height:
         raise TooLittle("no customer is known before the as-of date: choose a later one")
     absent = 1.0 / (1.0 + np.exp(-model.no_activity_log_odds))
-    comes = before.filter(pl.col("kind").cast(pl.String).is_in(list(model.kinds)))
-    if not comes.height:
+    if not before.get_column("kind").is_in(list(model.kinds)).any():
         return everybody.with_columns(pl.lit(absent).alias("risk"))
     history = History(before, as_of_us, model.kinds, experience)
     known = features.known_at(history.days, as_of_us / DAY_US)
