@@ -1,6 +1,7 @@
 """The learnt risk on event logs, judged from outside: predictions of every set and date of a protocol, and a table.
 
     python -m benchmarks.risk --data DIR [--evaluate evaluate_risk.py] [--out predictions.csv] [--only NAME ...]
+    python -m benchmarks.risk --large      time and memory of a fit of 100,000 customers and 1,000,000 events
 
 DIR holds NAME.events.parquet (customer_id, occurred_at, kind, touchpoint, amount ...). For every as-of date a model is
 fitted as a deployment would have done then. With --evaluate, that script says whom to score at which dates and horizons
@@ -27,9 +28,10 @@ from rich.table import Table
 
 from services.learning import fitting, inferred, judging
 from services.learning.activity import DAY_US, returning_kinds
+from services.learning.evidence import nothing
 from services.learning.journeys import journey_facts
 from services.learning.measures import Quality, quality
-from services.learning.model import LearntModel
+from services.learning.model import FEATURES, LearntModel
 
 
 class Case(NamedTuple):
@@ -145,6 +147,41 @@ def bad_reviews(events: pl.DataFrame) -> Quality:
     return quality(bad[after], inferred.log_odds(model, facts.filter(pl.Series(after))))
 
 
+def large(customers: int = 100_000, events: int = 1_000_000, days: int = 500, seed: int = 1) -> pl.DataFrame:
+    """Events of a large deployment: rates gamma distributed, customers arriving and leaving, a third no purchases."""
+    random = np.random.default_rng(seed)
+    first = random.uniform(0.0, days * 0.9, customers)
+    span = np.minimum(random.exponential(300.0, customers), days - first)
+    weight = random.gamma(0.7, 1.0, customers) * span
+    number = 1 + random.multinomial(events - customers, weight / weight.sum())
+    who = np.repeat(np.arange(customers), number)
+    at = first[who] + span[who] * random.random(events) * (np.arange(events) != np.searchsorted(who, who))
+    return pl.DataFrame(
+        {
+            "customer_id": pl.Series(who).cast(pl.String),
+            "occurred_at": (at * DAY_US).astype(np.int64),
+            "kind": np.where(random.random(events) < 0.7, "purchase", "interaction"),
+            "amount": random.gamma(2.0, 20.0, events),
+        }
+    )
+
+
+def measure_large(console: Console) -> None:
+    """Fit and judge `large`, and print CPU seconds and peak memory of the process."""
+    events, as_of_us = large(), 500 * DAY_US
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    start = time.process_time()
+    model = fitting.fit(events, as_of_us, version="large", horizon_days=60)
+    fitted = time.process_time()
+    judged = judging.risks(model, events, as_of_us)
+    done = time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    console.print(
+        f"{events.height:,} events, {judged.height:,} customers: fit {fitted - start:.1f} CPU s, everybody judged in "
+        f"{done - fitted:.1f} CPU s; peak {peak} MiB ({before} MiB before the fit); {said(model)}"
+    )
+
+
 def _row(table: Table, name: str, found: list[Quality], note: str = "") -> dict[str, float]:
     mean = {measure: float(np.mean([getattr(q, measure) for q in found])) for measure in ("auc", "brier", "ece")}
     bar = BARS.get(name)
@@ -162,12 +199,18 @@ def _row(table: Table, name: str, found: list[Quality], note: str = "") -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Learnt risk on event logs, beside the bars.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with NAME.events.parquet")
+    parser.add_argument("--large", action="store_true", help="time and memory of a large fit instead")
+    parser.add_argument("--data", type=Path, help="folder with NAME.events.parquet")
     parser.add_argument("--evaluate", type=Path, help="script that judges predictions beside its baselines")
     parser.add_argument("--out", type=Path, help="where to write dataset,asof,customer_id,risk")
     parser.add_argument("--only", nargs="*", help="names of sets")
     given = parser.parse_args()
     console = Console(width=150, soft_wrap=True)
+    if given.large:
+        measure_large(console)
+        return
+    if given.data is None:
+        parser.error("--data is needed: the folder with NAME.events.parquet")
     table = Table("set", "AUC", "Brier", "ECE", "AUC >=", "Brier <=", "ECE <=", "met", "fit, CPU s")
     predictions, results = [], {}
     for name, case in (asked_for(given.evaluate, given.data) if given.evaluate else PROTOCOL).items():
@@ -179,7 +222,7 @@ def main() -> None:
             kinds = tuple(sorted(events.get_column("kind").unique().to_list()))
         else:
             kinds = case.kinds or returning_kinds(events)
-        found, spent = [], []
+        found, alone, spent = [], [], []
         for day in case.dates:
             as_of_us = _us(day)
             start = time.process_time()
@@ -188,11 +231,15 @@ def main() -> None:
             risk = judging.risks(model, events, as_of_us)
             found.append(measure(events, kinds, risk, as_of_us, case.horizon_days))
             q = found[-1]
+            bare = model.model_copy(update={"weights": nothing(len(FEATURES), 0.0)})
+            risk_alone = judging.risks(bare, events, as_of_us)
+            alone.append(measure(events, kinds, risk_alone, as_of_us, case.horizon_days))
             console.print(f"{name} {day}: AUC {q.auc:.4f} Brier {q.brier:.4f} ECE {q.ece:.4f}; {said(model)}")
             predictions.append(
                 risk.select(pl.lit(name).alias("dataset"), pl.lit(day).alias("asof"), "customer_id", "risk")
             )
         results[name] = _row(table, name, found, f"{max(spent):.1f}")
+        _row(table, f"{name}, base alone", alone)
     if (path := given.data / "olist.events.parquet").exists() and (not given.only or "olist" in given.only):
         results["olist, bad review"] = _row(table, "olist, bad review", [bad_reviews(load(path))])
     console.print(table)
