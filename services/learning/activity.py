@@ -111,7 +111,8 @@ def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> A
         events.lazy()
         .filter(pl.col("kind").is_in(list(kinds)), pl.col("occurred_at") < before_us)
         .group_by("customer_id", (pl.col("occurred_at") // DAY_US).alias("day"))
-        .agg(pl.col("amount").sum())
+        # Sorted, so that the sum does not depend on the order of events to the last bit.
+        .agg(pl.col("amount").sort().sum())
         .sort("customer_id", "day")
         .collect()
     )

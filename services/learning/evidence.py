@@ -127,7 +127,8 @@ def learn(snapshots: Sequence[Snapshot], columns: Sequence[int], strength: float
     """Fit on all snapshots together. The intercept is held back to the base's by J : 1, J the number of windows.
 
     What a period does to everybody (a season, a campaign) is one observation however many customers felt it: J
-    windows show their mean shift with an error of its own size over J, so J / (J + 1) of it is believed.
+    windows show their mean shift with an error of its own size over J, so J / (J + 1) of it is believed. A strength
+    beyond that holds back the intercept, too: strong doubt leaves the base as it is.
     """
     base = np.concatenate([s.base for s in snapshots])
     left = np.concatenate([s.left for s in snapshots])
@@ -147,7 +148,7 @@ def learn(snapshots: Sequence[Snapshot], columns: Sequence[int], strength: float
     )
     chance = 1.0 / (1.0 + np.exp(-base))
     believed = float((chance * (1.0 - chance)).sum()) / windows([s.day for s in snapshots], horizon_days)
-    penalty = np.concatenate([[max(believed, 1.0)], np.full(1 + len(taken), strength)])
+    penalty = np.concatenate([[max(believed, 1.0, strength)], np.full(1 + len(taken), strength)])
     found = ridge.fit(x, left, base, penalty)
     coefficients = np.zeros(total)
     coefficients[taken] = found[2:]

@@ -43,6 +43,15 @@ def _works(events: pl.DataFrame, day: float = 100.0, **settings: object) -> tupl
     return model, risk
 
 
+def _same(a: object, b: object) -> bool:
+    """Equal, numbers but for rounding: linear algebra may differ in the last bit between runs."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == pytest.approx(b, rel=1e-6, abs=1e-9) if isinstance(a, float) else a == b
+
+
 def test_a_fit_ranks_and_is_calibrated_on_what_comes_next(shop: Callable[..., pl.DataFrame]) -> None:
     events = shop(customers=1500)
     model, risk = _works(events, 340.0, horizon_days=45)
@@ -140,7 +149,7 @@ def test_broken_events_change_nothing() -> None:
     broken = _events(
         [*honest, ("c1", -30_000, "purchase", 1.0), ("", 5, "purchase", 1.0), ("c2", 90_000, "purchase", 1.0)]
     )
-    assert _works(_events(honest))[0] == _works(broken)[0]
+    assert _same(_works(_events(honest))[0].model_dump(), _works(broken)[0].model_dump())
 
 
 def test_strange_amounts_stay_finite() -> None:
@@ -164,7 +173,7 @@ def test_integer_ids_datetimes_and_missing_amounts_are_read() -> None:
     other = events.drop("amount").with_columns(
         pl.col("customer_id").cast(pl.Int64), pl.from_epoch("occurred_at", time_unit="us").dt.replace_time_zone("UTC")
     )
-    assert _works(other)[0] == plain
+    assert _same(_works(other)[0].model_dump(), plain.model_dump())
 
 
 def test_refusals_name_the_remedy() -> None:

@@ -16,6 +16,15 @@ DAY_US = 86_400_000_000
 AS_OF_DAY = 18_300
 
 
+def _same(a: object, b: object) -> bool:
+    """Equal, numbers but for rounding: linear algebra may differ in the last bit between runs."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == pytest.approx(b, rel=1e-6, abs=1e-9) if isinstance(a, float) else a == b
+
+
 def _honest(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     past = events.filter(pl.col("occurred_at") < as_of_us)
     return past.group_by("customer_id").agg(score=pl.col("amount").mean(), survey_load=pl.len().cast(pl.Float64))
@@ -90,8 +99,8 @@ def test_events_from_the_as_of_date_on_change_nothing(shop: Callable[..., pl.Dat
     as_of_us = (18_000 + 330) * DAY_US
     past = events.filter(pl.col("occurred_at") < as_of_us)
     assert past.height < events.height
-    whole = fitting.fit(events, as_of_us, version="t", horizon_days=45)
-    assert whole == fitting.fit(past, as_of_us, version="t", horizon_days=45)
-    assert whole == fitting.fit(
-        events.sample(fraction=1.0, shuffle=True, seed=3), as_of_us, version="t", horizon_days=45
+    shuffled = events.sample(fraction=1.0, shuffle=True, seed=3)
+    whole, *others = (
+        fitting.fit(given, as_of_us, version="t", horizon_days=45).model_dump() for given in (events, past, shuffled)
     )
+    assert all(_same(whole, other) for other in others)
