@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +43,7 @@ class Case(NamedTuple):
     dates: tuple[str, ...]
 
 
+DRAWS: Final = partial(np.random.default_rng, 0)
 PROTOCOL: Final = {
     "cdnow": Case(("purchase",), 90, ("1997-07-15", "1997-10-01", "1998-01-01", "1998-04-01")),
     "complete_journey": Case(("purchase",), 30, ("2017-06-01", "2017-08-01", "2017-10-01", "2017-12-01")),
@@ -171,7 +173,7 @@ def measure_large(console: Console) -> None:
     events, as_of_us = large(), 500 * DAY_US
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     start = time.process_time()
-    model = fitting.fit(events, as_of_us, version="large", horizon_days=60)
+    model = fitting.fit(events, as_of_us, draws=DRAWS, version="large", horizon_days=60)
     fitted = time.process_time()
     judged = judging.risks(model, events, as_of_us)
     done = time.process_time()
@@ -226,7 +228,9 @@ def main() -> None:
         for day in case.dates:
             as_of_us = _us(day)
             start = time.process_time()
-            model = fitting.fit(events, as_of_us, version=f"{name}-{day}", horizon_days=case.horizon_days, kinds=kinds)
+            model = fitting.fit(
+                events, as_of_us, draws=DRAWS, version=f"{name}-{day}", horizon_days=case.horizon_days, kinds=kinds
+            )
             spent.append(time.process_time() - start)
             risk = judging.risks(model, events, as_of_us)
             found.append(measure(events, kinds, risk, as_of_us, case.horizon_days))

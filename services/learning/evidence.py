@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from services.learning import ridge
-from services.learning.measures import Interval, Quality, bootstrap, losses, quality
+from services.learning.measures import Draws, Interval, Quality, bootstrap, losses, quality
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -184,11 +184,11 @@ class _Split:
 
 
 def _splits(
-    snapshots: Sequence[Snapshot], horizon_days: int, seed: int
+    snapshots: Sequence[Snapshot], horizon_days: int, draws: Draws
 ) -> tuple[list[_Split], Literal["time", "customers", "nothing"]]:
     """For every date and fold: what may be learnt from, and who is judged."""
     everybody = np.unique(np.concatenate([s.customer for s in snapshots]))
-    random = np.random.default_rng(seed)
+    random = draws()
     if len(everybody) > MOST_JUDGED:
         everybody = np.sort(random.choice(everybody, MOST_JUDGED, replace=False))
     fold = random.integers(0, FOLDS, len(everybody))
@@ -211,9 +211,9 @@ def _splits(
     return [], "nothing"
 
 
-def judge(snapshots: Sequence[Snapshot], layers: Sequence[Layer], horizon_days: int, seed: int) -> Judged:
+def judge(snapshots: Sequence[Snapshot], layers: Sequence[Layer], horizon_days: int, draws: Draws) -> Judged:
     """Try layer upon layer, each at the strength that suits it best."""
-    splits, by = _splits(snapshots, horizon_days, seed)
+    splits, by = _splits(snapshots, horizon_days, draws)
     if not splits:
         return Judged(kept=(), strength=0.0, by="nothing", verdicts=())
     left = np.concatenate([s.test.left for s in splits])
@@ -236,7 +236,7 @@ def judge(snapshots: Sequence[Snapshot], layers: Sequence[Layer], horizon_days: 
             )
         strength = min(tried, key=lambda value: float(losses(left, tried[value]).mean()))
         mine = tried[strength]
-        gain = bootstrap(losses(left, below) - losses(left, mine), customer, seed)
+        gain = bootstrap(losses(left, below) - losses(left, mine), customer, draws)
         keep = gain.low > 0.0
         verdicts.append(
             Verdict(

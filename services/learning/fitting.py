@@ -16,7 +16,7 @@ from services.learning.errors import BadHistory
 from services.learning.evidence import Judged, Layer, Snapshot, judge, learn, nothing, teachable
 from services.learning.features import CONTACT, EXPERIENCE, RHYTHM, Known
 from services.learning.leaks import refuse_leaks
-from services.learning.measures import Quality, losses, quality
+from services.learning.measures import Draws, Quality, losses, quality
 from services.learning.model import FEATURES, BaseRates, LearntModel, Span
 
 Floats = npt.NDArray[np.float64]
@@ -114,14 +114,14 @@ def fit(
     as_of_us: int,
     *,
     version: str,
+    draws: Draws,
     horizon_days: int | None = None,
     kinds: Sequence[str] | None = None,
     lookback_days: int = LOOKBACK_DAYS,
     experience: ExperienceAt | None = None,
-    seed: int = 0,
 ) -> LearntModel:
     """Learn a model from ``events`` (customer_id, kind, occurred_at as integer UTC microseconds or a datetime, amount
-    if there is one); those from ``as_of_us`` on are not looked at.
+    if there is one); those from ``as_of_us`` on are not looked at. ``draws`` picks folds and bootstrap samples.
 
     Too little history gives a model of less: the base alone, and a note that says so. Raises `TooLittle` where there
     is not even that, `BadHistory` where events cannot be read, `FutureLeak` where ``experience`` looks ahead.
@@ -167,7 +167,7 @@ def fit(
         )
     else:
         tried = [layer for layer in _LAYERS if _says_something(snapshots, layer)]
-        judged = judge(snapshots, tried, horizon, seed)
+        judged = judge(snapshots, tried, horizon, draws)
         columns = [column for layer in tried if layer.name in judged.kept for column in layer.columns]
         if columns:
             weights = learn(snapshots, columns, judged.strength, horizon)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
+
+Draws = Callable[[], Generator]
+"""Begins the same random numbers anew at each call."""
 
 BINS: Final = 10
 SURE: Final = 1e-6
@@ -78,11 +83,11 @@ class Interval(BaseModel):
     high: float
 
 
-def bootstrap(gain: Floats, customer: npt.NDArray[np.int64], seed: int, rounds: int = 400) -> Interval:
+def bootstrap(gain: Floats, customer: npt.NDArray[np.int64], draws: Draws, rounds: int = 400) -> Interval:
     """Interval of the mean gain; whole customers are drawn, so several rows of one count once."""
     _, of = np.unique(customer, return_inverse=True)
     total, rows = np.bincount(of, gain), np.bincount(of).astype(np.float64)
-    random = np.random.default_rng(seed)
+    random = draws()
     means = np.empty(rounds)
     for i in range(rounds):
         drawn = np.bincount(random.integers(0, len(total), len(total)), minlength=len(total))

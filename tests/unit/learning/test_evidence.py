@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -10,6 +12,7 @@ from services.learning import ridge
 from services.learning.evidence import Layer, Snapshot, judge, learn, nothing, windows
 from services.learning.measures import auc, bootstrap, ece, quality
 
+DRAWS = partial(np.random.default_rng, 0)
 LAYERS = (Layer("useful", (0,)), Layer("noise", (1, 2)))
 
 
@@ -25,7 +28,7 @@ def _snapshots(customers: int, days: tuple[int, ...], effect: float, seed: int =
 
 
 def test_planted_evidence_stays_and_noise_goes() -> None:
-    judged = judge(_snapshots(1500, (400, 370, 340, 310), effect=0.8), LAYERS, 30, seed=0)
+    judged = judge(_snapshots(1500, (400, 370, 340, 310), effect=0.8), LAYERS, 30, draws=DRAWS)
     assert judged.by == "time"
     assert judged.kept == ("useful",)
     useful, noise = judged.verdicts
@@ -37,18 +40,18 @@ def test_planted_evidence_stays_and_noise_goes() -> None:
 
 
 def test_without_effect_the_base_is_left_alone() -> None:
-    judged = judge(_snapshots(1500, (400, 370, 340, 310), effect=0.0, seed=2), LAYERS, 30, seed=0)
+    judged = judge(_snapshots(1500, (400, 370, 340, 310), effect=0.0, seed=2), LAYERS, 30, draws=DRAWS)
     assert judged.kept == ()
 
 
 def test_short_history_is_judged_on_other_customers_and_says_so() -> None:
-    judged = judge(_snapshots(1500, (400, 390), effect=0.8), LAYERS, 30, seed=0)
+    judged = judge(_snapshots(1500, (400, 390), effect=0.8), LAYERS, 30, draws=DRAWS)
     assert judged.by == "customers"
     assert judged.kept == ("useful",)
 
 
 def test_too_few_rows_are_not_judged() -> None:
-    judged = judge(_snapshots(20, (400,), effect=0.8), LAYERS, 30, seed=0)
+    judged = judge(_snapshots(20, (400,), effect=0.8), LAYERS, 30, draws=DRAWS)
     assert judged.by == "nothing"
     assert judged.kept == ()
 
@@ -112,6 +115,6 @@ def test_auc_and_ece_are_their_definitions() -> None:
 
 def test_bootstrap_draws_customers_not_rows() -> None:
     gain = np.random.default_rng(9).normal(0.0, 1.0, 200)
-    once = bootstrap(gain, np.arange(200), seed=0)
-    repeated = bootstrap(np.repeat(gain, 5), np.repeat(np.arange(200), 5), seed=0)
+    once = bootstrap(gain, np.arange(200), draws=DRAWS)
+    repeated = bootstrap(np.repeat(gain, 5), np.repeat(np.arange(200), 5), draws=DRAWS)
     assert repeated.high - repeated.low == pytest.approx(once.high - once.low, rel=1e-9)
