@@ -116,14 +116,13 @@ def check(client: ClickHouse, ends: Mapping[int, int]) -> None:
     """Every event of the log below these offsets, by partition, is stored; else the speed means nothing."""
     events = sum(ends.values())
     below = " OR ".join(f"log_partition = {partition} AND log_offset < {end}" for partition, end in ends.items())
-    [(stored,)] = client.query(
-        f"SELECT uniqExact(log_partition, log_offset) FROM {DATABASE}.{TOUCHPOINTS.name} WHERE {below}"
-    )
-    # A worker that joins another may look for due reviews before it knows of the backlog, as that one did.
-    [(repeated,)] = client.query(
-        f"SELECT uniqExact(log_partition, log_offset) FROM {DATABASE}.{REPEATED_EVENTS.name} WHERE {below}"
-    )
-    stored += repeated
+    stored = 0
+    # Repeats too: a worker that joins another may look for due reviews before it knows of the backlog, as that one did.
+    for table in (TOUCHPOINTS, REPEATED_EVENTS):
+        [(found,)] = client.query(
+            f"SELECT uniqExact(log_partition, log_offset) FROM {DATABASE}.{table.name} WHERE {below}"
+        )
+        stored += found
     if stored < events:
         raise BenchmarkError(f"{events:,} events were in the log and {stored:,} are stored")
 

@@ -172,9 +172,13 @@ def nothing(features: int, base_mean: float) -> Weights:
 
 def teachable(snapshots: Sequence[Snapshot]) -> bool:
     """Whether there are enough rows, and enough of either outcome, to learn coefficients from."""
-    left = sum(float(s.left.sum()) for s in snapshots)
-    rows = sum(len(s) for s in snapshots)
-    return rows >= LEAST_ROWS and min(left, rows - left) >= LEAST_OUTCOMES
+    return bool(snapshots) and enough(np.concatenate([s.left for s in snapshots]))
+
+
+def enough(label: Floats) -> bool:
+    """Whether coefficients can be learnt from these outcomes, 1 or 0."""
+    ones = float(label.sum())
+    return len(label) >= LEAST_ROWS and min(ones, len(label) - ones) >= LEAST_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)

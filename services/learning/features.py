@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from services.learning.activity import DAY_US, KEPT_DAYS, ActiveDays
-from services.learning.bgnbd import Histories
+from services.learning.bgnbd import Histories, Rates, log_odds_none
 from services.learning.errors import BadHistory
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +31,12 @@ BASE_LIMIT: Final = 12.0
 """Base log-odds beyond this say no more: 6 in a million."""
 OWN_GAP_STRENGTH: Final = 2.0
 """Own gaps that count as much as the base model in `own_gaps`."""
+
+
+def base_log_odds(rates: Rates, histories: Histories, horizon_days: float) -> Floats:
+    """Log-odds of no coming by the base model, within `BASE_LIMIT`."""
+    return np.clip(log_odds_none(rates, histories, horizon_days), -BASE_LIMIT, BASE_LIMIT)
+
 
 RHYTHM: Final = (
     "silence",

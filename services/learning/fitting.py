@@ -105,10 +105,6 @@ class History:
         return waiting.height, waiting.filter(pl.col("came") < end).height
 
 
-def _clip(log_odds: Floats) -> Floats:
-    return np.clip(log_odds, -features.BASE_LIMIT, features.BASE_LIMIT)
-
-
 def fit(
     events: pl.DataFrame,
     as_of_us: int,
@@ -137,6 +133,7 @@ def fit(
 
     dates = snapshot_days(history.days.first_day, as_of_day, horizon)
     by_variant: dict[Variant, list[Snapshot]] = {variant: [] for variant in VARIANTS}
+    subsets: list[Known] = []
     never, later = 0, 0
     for day in dates:
         known = features.known_at(history.days, day)
@@ -147,18 +144,20 @@ def fit(
         waiting, came = history.never_came(day, horizon)
         never, later = never + waiting, later + came
         subset = known.take(recent)
+        subsets.append(subset)
         left = history.left(subset, horizon)
         for variant in VARIANTS:
-            base = _clip(bgnbd.log_odds_none(bgnbd.fit(histories, variant), subset.histories(), horizon))
+            base = features.base_log_odds(bgnbd.fit(histories, variant), subset.histories(), horizon)
             by_variant[variant].append(Snapshot(day, subset.row, base, np.empty((len(subset), 0)), left))
     variant, base_quality = _base(by_variant)
     snapshots = [
-        Snapshot(s.day, s.customer, s.base, _features_at(history, s, horizon), s.left) for s in by_variant[variant]
+        Snapshot(s.day, s.customer, s.base, history.matrix(subset, s.base, horizon), s.left)
+        for s, subset in zip(by_variant[variant], subsets, strict=True)
     ]
     judged = Judged(kept=(), strength=0.0, by="nothing", verdicts=())
     now = features.known_at(history.days, as_of_us / DAY_US)
     rates = bgnbd.fit(now.histories(), variant)
-    mean = float(_clip(bgnbd.log_odds_none(rates, now.histories(), horizon)).mean())
+    mean = float(features.base_log_odds(rates, now.histories(), horizon).mean())
     weights = nothing(len(FEATURES), mean)
     if not snapshots or not teachable(snapshots):
         notes.append(
@@ -208,11 +207,6 @@ def _base(by_variant: dict[Variant, list[Snapshot]]) -> tuple[Variant, tuple[tup
         return "mbg", ()
     best = min(measured)[1]
     return best, tuple((variant, found) for _, variant, found in measured)
-
-
-def _features_at(history: History, snapshot: Snapshot, horizon_days: int) -> Floats:
-    known = features.known_at(history.days, snapshot.day)
-    return history.matrix(known.take(np.isin(known.row, snapshot.customer)), snapshot.base, horizon_days)
 
 
 def _says_something(snapshots: Sequence[Snapshot], layer: Layer) -> bool:

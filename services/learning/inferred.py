@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.learning import ridge
 from services.learning.errors import BadHistory, ModelMismatch, TooLittle
-from services.learning.evidence import LEAST_OUTCOMES, LEAST_ROWS, STRENGTHS, WINSOR
+from services.learning.evidence import LEAST_OUTCOMES, LEAST_ROWS, STRENGTHS, WINSOR, enough
 from services.learning.judging import LIMIT
 from services.learning.measures import Quality, losses, quality
 
@@ -136,7 +136,7 @@ def fit(
     names = [name for name in facts.columns if name != "journey_id"]
     rows = np.flatnonzero((asked_us < as_of_us) & (answered_us < as_of_us))
     rows = rows[np.argsort(asked_us[rows], kind="stable")]
-    if not _enough(bad[rows]):
+    if not enough(bad[rows]):
         raise TooLittle(
             f"{len(rows)} answered journeys before the as-of date, {int(bad[rows].sum())} of them bad: at least "
             f"{LEAST_ROWS} and {LEAST_OUTCOMES} of either sort are needed; ask more customers or wait"
@@ -144,7 +144,7 @@ def fit(
     splits = []
     for block in np.array_split(rows, BLOCKS)[1:]:
         past = rows[(asked_us[rows] < asked_us[block[0]]) & (answered_us[rows] < asked_us[block[0]])]
-        if _enough(bad[past]):
+        if enough(bad[past]):
             splits.append((past, block))
     best: tuple[float, int, float] = (np.inf, 0, STRENGTHS[-1])
     out_of_sample = None
@@ -163,10 +163,6 @@ def fit(
                     best, out_of_sample = (loss, bends, strength), quality(label, odds)
     model = _learn(facts[rows], bad[rows], names, best[1], best[2], version)
     return model.model_copy(update={"out_of_sample": out_of_sample})
-
-
-def _enough(bad: Floats) -> bool:
-    return len(bad) >= LEAST_ROWS and min(float(bad.sum()), len(bad) - float(bad.sum())) >= LEAST_OUTCOMES
 
 
 def log_odds(model: InferredModel, facts: pl.DataFrame) -> Floats:

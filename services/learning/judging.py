@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.learning import bgnbd, features
+from services.learning import features
 from services.learning.activity import DAY_US, read_events
 from services.learning.errors import TooLittle
 from services.learning.fitting import ExperienceAt, History
@@ -84,9 +84,7 @@ def risks(
         return everybody.with_columns(pl.lit(absent).alias("risk"))
     history = History(before, as_of_us, model.kinds, experience)
     known = features.known_at(history.days, as_of_us / DAY_US)
-    base = np.clip(
-        bgnbd.log_odds_none(model.base.rates(), known.histories(), horizon), -features.BASE_LIMIT, features.BASE_LIMIT
-    )
+    base = features.base_log_odds(model.base.rates(), known.histories(), horizon)
     judged = judge(model, base, history.matrix(known, base, horizon))
     found = pl.DataFrame({"customer_id": history.days.customers.gather(known.row), "risk": judged.risk})
     return everybody.join(found, on="customer_id", how="left", maintain_order="left").with_columns(

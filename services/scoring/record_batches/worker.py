@@ -102,24 +102,20 @@ def run_worker(
     gc.freeze()  # the modules loaded so far stay for good: never walk them again
     gc.set_threshold(GC_THRESHOLD, 10, 10)
     guard.start()
-    code = EXIT_FAILED
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
         reason = worker.crash_reason or app.crash_reason or worker.start_error
         if reason is None and not end.code:
-            code = EXIT_DONE
-            return code
+            guard.stop()
+            return EXIT_DONE
         if isinstance(reason, KafkaConnectionError):
             logger.critical("Kafka cannot be reached: %s; see that the broker runs and its address is right", reason)
             return EXIT_UNREACHABLE
         logger.critical("the worker stopped: %r", reason, exc_info=worker.start_error)
         return EXIT_FAILED
     finally:
-        if code == EXIT_DONE:
-            guard.stop()
-        else:
-            guard.expect_end_within(FAILED_LIMIT_S)
+        guard.expect_end_within(FAILED_LIMIT_S)  # says nothing to a guard that was stopped
 
 
 def _quieten_faust() -> None:
