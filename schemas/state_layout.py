@@ -108,6 +108,11 @@ ARRAYS_SQL: Final[dict[str, str]] = {
     "packed_ints": "reinterpret(int_bytes, 'Array(Int64)')",
 }
 """The numbers of a packed row as columns of the table: arrays in the order of `FLOATS` and `INTS`."""
+ACTIVE_DAYS_SQL: Final = (
+    f"arrayFilter(d -> d > 0, reinterpret(substring(set_bytes, {SET_STARTS['activity_days'] + 1}, "
+    f"{PACKED['activity_days'].item_bytes * PACKED['activity_days'].width}), 'Array(UInt16)'))"
+)
+"""The days of ``activity_days``, ascending, out of ``set_bytes``."""
 
 
 def unpacked_sql(name: str) -> str:

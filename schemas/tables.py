@@ -158,14 +158,16 @@ _CUSTOMER_STATE: Final = _table(
     ("cases", f"FixedString({8 * RECENT_CASES})", "Latest cases: UInt64 of second << 32 | hash31 << 1 | resolved"),
     ("recent_ids", f"FixedString({8 * RECENT_IDS})", "Latest event ids: UInt64 of second << 32 | hash32"),
     ("ids_horizon_s", "UInt32", "Latest second that ever fell out of recent_ids; older events are looked up"),
+    ("contact_load", "Float64", "Events that are no coming back, slow half-life, as of last_event_at"),
+    ("last_contact_at", TIME, "Latest event that is no coming back"),
 )
 
 CUSTOMER_STATE: Final = Table(
     _CUSTOMER_STATE.name,
     _CUSTOMER_STATE.columns,
     (
-        Column("float_bytes", "FixedString(192)", "The numbers that are no integers, as the worker keeps them"),
-        Column("int_bytes", "FixedString(248)", "The integers and times, as the worker keeps them"),
+        Column("float_bytes", "FixedString(200)", "The numbers that are no integers, as the worker keeps them"),
+        Column("int_bytes", "FixedString(256)", "The integers and times, as the worker keeps them"),
         Column("set_bytes", "FixedString(224)", "activity_days, cases and recent_ids, one after another"),
         Column("packed_floats", "Array(Float64)", "float_bytes as numbers"),
         Column("packed_ints", "Array(Int64)", "int_bytes as numbers; times in UTC microseconds"),

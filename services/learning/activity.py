@@ -23,6 +23,12 @@ RETURNING: Final = ("purchase", "renewal")
 """Kinds that count as coming back unless the deployment names others."""
 KEPT_DAYS: Final = 32
 """The newest days with activity that a customer's state keeps; nothing here uses more."""
+MONEY: Final = {"purchase": 1, "renewal": 1, "subscription": 1, "refund": -1}
+"""Kinds whose amounts are spend, as in the state of the stream; a refund's amount counts against it either way."""
+CANCELLING: Final = ("cancellation",)
+COMMITTING: Final = ("renewal", "subscription", "purchase")
+OURS: Final = ("review_due",)
+"""Kinds that Touchstone itself puts into the log: nothing that happened to a customer."""
 MOST_AMOUNT: Final = 1e12
 """Amounts are held to this, so that sums of broken ones stay finite."""
 LEAST_HORIZON_DAYS: Final = 7
@@ -49,18 +55,41 @@ def returning_kinds(events: pl.DataFrame, wanted: Sequence[str] | None = None) -
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveDays:
-    """One row per customer and active day, sorted by customer and day.
+class Moments:
+    """Events of some sort, sorted by customer and time: place in ``ActiveDays.customers``, UTC microseconds, weight."""
 
-    ``row``: place in ``customers``; ``day``: day since 1970; ``amount``: money of that day, in units of currency, all
-    currencies added up as they come, refunds negative. ``before_us``: nothing from this moment on is in it.
+    row: Ints
+    at_us: Ints
+    weight: Floats
+
+    def latest(self, before_us: float, customers: int) -> Floats:
+        """The latest before a moment by place (customers,), as double; 0 where there is none."""
+        found = np.zeros(customers)
+        seen = self.at_us < before_us
+        np.maximum.at(found, self.row[seen], self.at_us[seen].astype(np.float64))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveDays:
+    """One row per customer and active day, sorted by customer and day, and what else happened to those customers.
+
+    ``row``: place in ``customers``; ``day``: day since 1970; ``comings``: events of that day that are comings;
+    ``last_us``: the latest of them. ``money``: every event with spend, in units of currency, all currencies added up
+    as they come, refunds negative. ``contacts``: events that are no coming. ``before_us``: nothing from this moment
+    on is in it.
     """
 
     before_us: int
     customers: pl.Series
     row: Ints
     day: Ints
-    amount: Floats
+    comings: Ints
+    last_us: Ints
+    money: Moments
+    contacts: Moments
+    cancellations: Moments
+    commitments: Moments
 
     def __len__(self) -> int:
         return len(self.row)
@@ -97,6 +126,7 @@ def read_events(events: pl.DataFrame) -> pl.DataFrame:
     ).filter(
         pl.col("customer_id") != "",
         pl.col("kind") != "",
+        ~pl.col("kind").is_in(list(OURS)),
         pl.col("occurred_at") >= 0,
         pl.col("occurred_at") < _LATEST_DAY * DAY_US,
     )
@@ -107,12 +137,12 @@ def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> A
 
     Raises `TooLittle` if there are none.
     """
+    past = events.lazy().filter(pl.col("occurred_at") < before_us)
+    comes = pl.col("kind").is_in(list(kinds))
     days = (
-        events.lazy()
-        .filter(pl.col("kind").is_in(list(kinds)), pl.col("occurred_at") < before_us)
+        past.filter(comes)
         .group_by("customer_id", (pl.col("occurred_at") // DAY_US).alias("day"))
-        # Sorted, so that the sum does not depend on the order of events to the last bit.
-        .agg(pl.col("amount").sort().sum())
+        .agg(pl.len().alias("comings"), pl.col("occurred_at").max().alias("last"))
         .sort("customer_id", "day")
         .collect()
     )
@@ -121,12 +151,34 @@ def active_days(events: pl.DataFrame, kinds: Sequence[str], before_us: int) -> A
             f"no {' or '.join(kinds)} before the as-of date: name other kinds as coming back, or choose a later date"
         )
     ids = days.get_column("customer_id")
+    customers = ids.unique(maintain_order=True)
+    places = pl.DataFrame({"customer_id": customers, "row": np.arange(len(customers))}).lazy()
+
+    def moments(which: pl.Expr, weight: pl.Expr) -> Moments:
+        found = (
+            past.filter(which)
+            .select("customer_id", pl.col("occurred_at").alias("at"), weight.alias("weight"))
+            .join(places, on="customer_id", how="inner")
+            # By weight too, so that no sum depends on the order of events to the last bit.
+            .sort("row", "at", "weight")
+            .collect()
+        )
+        return Moments(*(found.get_column(name).to_numpy() for name in ("row", "at", "weight")))
+
+    money = pl.col("kind").is_in(list(MONEY)) & (pl.col("amount") != 0.0)
+    spent = pl.when(pl.col("kind") == "refund").then(-pl.col("amount").abs()).otherwise(pl.col("amount"))
+    one = pl.lit(1.0)
     return ActiveDays(
         before_us,
-        ids.unique(maintain_order=True),
+        customers,
         ids.rle_id().cast(pl.Int64).to_numpy(),
         days.get_column("day").to_numpy(),
-        days.get_column("amount").to_numpy(),
+        days.get_column("comings").cast(pl.Int64).to_numpy(),
+        days.get_column("last").to_numpy(),
+        money=moments(money, spent),
+        contacts=moments(~comes, one),
+        cancellations=moments(pl.col("kind").is_in(list(CANCELLING)), one),
+        commitments=moments(pl.col("kind").is_in(list(COMMITTING)), one),
     )
 
 

@@ -1,9 +1,8 @@
 """What is known of customers at an as-of date, as numbers: base history, own rhythm, spend, contact.
 
-All of it is worked out from a `Known`: what a customer's state holds at that moment, or could hold at the price of a
-number or two. Held today: the newest 32 active days (all gaps, windows and the base history come from those), decayed
-and total spend, first and last event, and every fact of experience. Not held today: the decayed number of contacts
-that are no coming (`contacts_slow`), and spend per active day before the newest 32 (approximated by ``activities``).
+All of it is worked out from a `Known`: what a customer's state in the stream holds at that moment. The newest 32
+active days (gaps, windows and the base history come from those), decayed and total spend, contacts, and the facts of
+experience. `services.scoring.risk.features` is the same list over states; a test holds the two together.
 
 Windows and reference gaps are multiples of the horizon, so that a grocer and a car dealer need no different features.
 """
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.learning.activity import DAY_US, KEPT_DAYS, ActiveDays
+from services.learning.activity import DAY_US, KEPT_DAYS, ActiveDays, Moments
 from services.learning.bgnbd import Histories, Rates, log_odds_none
 from services.learning.errors import BadHistory
 
@@ -54,6 +53,7 @@ RHYTHM: Final = (
     "spend_a_coming",
     "spend_slow",
     "spend_trend",
+    "cancelled",
 )
 CONTACT: Final = ("contacts", "contact_silence")
 
@@ -62,18 +62,23 @@ CONTACT: Final = ("contacts", "contact_silence")
 class Known:
     """n customers as of ``at_days`` (days since 1970, may be fractional): everything from before that moment.
 
-    ``days``: float64 (n, 32), the newest active days ascending, NaN in front. ``number`` of them. ``visits``: active
-    days altogether. Money in units of currency, decayed to the moment.
+    ``days``: float64 (n, 32), the newest active days ascending, NaN in front. ``number`` of them. ``last_us``: the
+    latest coming. ``activities``: comings, several a day counted each. Money in units of currency: ``spend_slow``
+    decayed to the moment, the other two to the latest coming. ``cancelled``: 1 at a cancellation that no commitment
+    followed, fading with the slow half-life.
     """
 
     at_days: float
     row: Ints
     days: Floats
     number: Ints
-    visits: Ints
+    activities: Ints
+    last_us: Ints
     spend_total: Floats
-    spend_fast: Floats
     spend_slow: Floats
+    spend_fast_then: Floats
+    spend_slow_then: Floats
+    cancelled: Floats
 
     def __len__(self) -> int:
         return len(self.row)
@@ -94,16 +99,8 @@ class Known:
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Known:
         """Some of the customers."""
-        return Known(
-            self.at_days,
-            self.row[rows],
-            self.days[rows],
-            self.number[rows],
-            self.visits[rows],
-            self.spend_total[rows],
-            self.spend_fast[rows],
-            self.spend_slow[rows],
-        )
+        parts = (getattr(self, name) for name in self.__slots__ if name != "at_days")
+        return Known(self.at_days, *(part[rows] for part in parts))
 
 
 def known_at(days: ActiveDays, at_days: float) -> Known:
@@ -114,28 +111,42 @@ def known_at(days: ActiveDays, at_days: float) -> Known:
     if at_days % 1.0 and days.before_us > at_days * DAY_US + 1.0:
         raise BadHistory("as-of moments inside a history must be midnights UTC: later events of that day would be seen")
     before = days.day < at_days
-    row, day, amount = days.row[before], days.day[before], days.amount[before]
+    row, day = days.row[before], days.day[before]
     customers, start, visits = np.unique(row, return_index=True, return_counts=True)
     of = np.repeat(np.arange(len(customers)), visits)
     from_newest = (start + visits)[of] - 1 - np.arange(len(row))
     kept = from_newest < KEPT_DAYS
     newest = np.full((len(customers), KEPT_DAYS), np.nan)
     newest[of[kept], KEPT_DAYS - 1 - from_newest[kept]] = day[kept]
-    ago = at_days - day
+    at_us = at_days * DAY_US
+    everybody = len(days.customers)
+    last_us = days.last_us[before][start + visits - 1]
 
-    def of_each(values: Floats) -> Floats:
-        return np.bincount(of, values, len(customers)).astype(np.float64)
+    def of_each(moments: Moments, since_us: Floats, half_life: float | None) -> Floats:
+        """Sum of weights as of ``since_us`` (everybody,), of the customers known."""
+        seen = moments.at_us < at_us
+        rows, value = moments.row[seen], moments.weight[seen]
+        if half_life is not None:
+            value = value * np.exp2(np.minimum((moments.at_us[seen] - since_us[rows]) / DAY_US / half_life, 900.0))
+        return np.bincount(rows, value, everybody)[customers].astype(np.float64)
 
-    fast, slow = (of_each(amount * np.exp2(-ago / half_life)) for half_life in SPEND_HALF_LIVES)
+    then = np.zeros(everybody)
+    then[customers] = last_us
+    now = np.full(everybody, at_us)
+    ended, committed = days.cancellations.latest(at_us, everybody), days.commitments.latest(at_us, everybody)
+    left = (ended > committed)[customers]
     return Known(
         at_days=at_days,
         row=customers,
         days=newest,
         number=np.minimum(visits, KEPT_DAYS),
-        visits=visits,
-        spend_total=of_each(amount),
-        spend_fast=fast,
-        spend_slow=slow,
+        activities=np.bincount(of, days.comings[before], len(customers)).astype(np.int64),
+        last_us=last_us,
+        spend_total=of_each(days.money, now, None),
+        spend_slow=of_each(days.money, now, SPEND_HALF_LIVES[1]),
+        spend_fast_then=of_each(days.money, then, SPEND_HALF_LIVES[0]),
+        spend_slow_then=of_each(days.money, then, SPEND_HALF_LIVES[1]),
+        cancelled=np.where(left, np.exp2((ended[customers] - at_us) / DAY_US / SPEND_HALF_LIVES[1]), 0.0),
     )
 
 
@@ -173,11 +184,12 @@ def rhythm(known: Known, base: Floats, horizon_days: float) -> Floats:
     chance = 1.0 / (1.0 + np.exp(-base))
     prior = OWN_GAP_STRENGTH
     own_odds = (too_long + prior * chance) / (outlasting - too_long + prior * (1.0 - chance))
-    # The week is what a decayed sum needs at least, so that a first purchase is not a habit.
-    run = np.maximum(age, 7.0)
+    # As of the latest coming, so that silence is no change of spending. A decayed sum needs a week at least, so that a
+    # first purchase is not a habit.
+    run = np.maximum(known.last_us / DAY_US - known.first_kept, 7.0)
     fast, slow = (
         np.maximum(spend, 0.0) / (half_life / np.log(2.0) * -np.expm1(-run / half_life * np.log(2.0)))
-        for spend, half_life in ((known.spend_fast, SPEND_HALF_LIVES[0]), (known.spend_slow, SPEND_HALF_LIVES[1]))
+        for spend, half_life in zip((known.spend_fast_then, known.spend_slow_then), SPEND_HALF_LIVES, strict=True)
     )
     both = (fast > 0) & (slow > 0)
     trend = np.where(both, np.log(np.where(both, fast, 1.0) / np.where(both, slow, 1.0)), 0.0)
@@ -195,45 +207,25 @@ def rhythm(known: Known, base: Floats, horizon_days: float) -> Floats:
             within(1.0),
             within(4.0),
             np.log(own_odds) - base,
-            _signed_log(known.spend_total / known.visits),
+            _signed_log(known.spend_total / known.activities),
             _signed_log(known.spend_slow),
             np.clip(trend, -3.0, 3.0),
+            known.cancelled,
         ]
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Contacts:
-    """Events that are no coming, sorted by customer: place in ``ActiveDays.customers`` and moment in days."""
-
-    row: Ints
-    at_days: Floats
-
-
-def contacts_of(events: pl.DataFrame, days: ActiveDays, kinds: tuple[str, ...], before_us: int) -> Contacts:
-    """Contacts before a moment of those who came at least once; ``events`` as `activity.read_events` gives them."""
-    places = pl.DataFrame({"customer_id": days.customers, "row": np.arange(len(days.customers))})
-    found = (
-        events.lazy()
-        .filter(~pl.col("kind").is_in(list(kinds)), pl.col("occurred_at") < before_us)
-        .select("customer_id", pl.col("occurred_at").alias("at"))
-        .join(places.lazy(), on="customer_id", how="inner")
-        .sort("row", "at")
-        .collect()
-    )
-    return Contacts(found.get_column("row").to_numpy(), found.get_column("at").to_numpy() / DAY_US)
-
-
-def contact(contacts: Contacts, known: Known, customers: int) -> Floats:
+def contact(days: ActiveDays, known: Known) -> Floats:
     """(n, len(CONTACT)) features: decayed number of contacts, and silence of contact against that of comings."""
+    contacts, everybody = days.contacts, len(days.customers)
     if not len(contacts.row):  # nobody is ever contacted: the length of a silence that never ends says nothing
         return np.zeros((len(known), len(CONTACT)))
-    before = contacts.at_days < known.at_days
-    row, ago = contacts.row[before], known.at_days - contacts.at_days[before]
-    load = np.bincount(row, np.exp2(-ago / SPEND_HALF_LIVES[1]), customers)[known.row]
-    newest = np.full(customers, np.inf)
-    np.minimum.at(newest, row, ago)
-    since = np.minimum(newest[known.row], known.at_days - known.first_kept)
+    at_us = known.at_days * DAY_US
+    before = contacts.at_us < at_us
+    row, ago = contacts.row[before], (at_us - contacts.at_us[before]) / DAY_US
+    load = np.bincount(row, np.exp2(-ago / SPEND_HALF_LIVES[1]), everybody)[known.row]
+    newest = (at_us - contacts.latest(at_us, everybody)[known.row]) / DAY_US
+    since = np.minimum(newest, known.at_days - known.first_kept)
     return np.column_stack([np.log1p(load), np.log1p(np.maximum(since, 0.0))])
 
 

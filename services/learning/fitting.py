@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.learning import bgnbd, features
+from services.learning import bgnbd, features, value
 from services.learning.activity import DAY_US, ActiveDays, active_days, read_events, returning_kinds, usual_horizon
 from services.learning.bgnbd import VARIANTS, Variant
-from services.learning.errors import BadHistory
+from services.learning.errors import BadHistory, TooLittle
 from services.learning.evidence import Judged, Layer, Snapshot, judge, learn, nothing, teachable
 from services.learning.features import CONTACT, EXPERIENCE, RHYTHM, Known
 from services.learning.leaks import refuse_leaks
@@ -67,7 +67,6 @@ class History:
             pl.col("occurred_at").min().alias("seen"),
             pl.col("occurred_at").filter(comes).min().alias("came"),
         )
-        self.contacts = features.contacts_of(self.events, self.days, self.kinds, as_of_us)
 
     def matrix(self, known: Known, base: Floats, horizon_days: int) -> Floats:
         """(n, len(FEATURES)) features of the known."""
@@ -82,7 +81,7 @@ class History:
         return np.column_stack(
             [
                 features.rhythm(known, base, horizon_days),
-                features.contact(self.contacts, known, len(self.days.customers)),
+                features.contact(self.days, known),
                 felt,
             ]
         )
@@ -182,6 +181,7 @@ def fit(
         base=BaseRates(variant=variant, r=rates.r, alpha=rates.alpha, a=rates.a, b=rates.b),
         weights=weights,
         no_activity_log_odds=float(np.log((never - later + 1.0) / (later + 1.0))),
+        worth=_worth(now),
         judged=judged,
         base_quality=base_quality,
         span=Span(
@@ -207,6 +207,14 @@ def _base(by_variant: dict[Variant, list[Snapshot]]) -> tuple[Variant, tuple[tup
         return "mbg", ()
     best = min(measured)[1]
     return best, tuple((variant, found) for _, variant, found in measured)
+
+
+def _worth(known: Known) -> value.Worth | None:
+    comings = known.activities.astype(np.float64)
+    try:
+        return value.fit(comings, known.spend_total / comings)
+    except TooLittle:
+        return None  # the customer's own mean stands for it
 
 
 def _says_something(snapshots: Sequence[Snapshot], layer: Layer) -> bool:

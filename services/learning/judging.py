@@ -22,9 +22,16 @@ Floats = npt.NDArray[np.float64]
 LIMIT: Final = float(np.log((1.0 - SURE) / SURE))
 """Log-odds of a risk of 0.999999: no judgement goes beyond, either way."""
 TERMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "silence": ("silence", "silence_over_longest", "silence_over_last", "own_gaps", "once_only"),
+    "rhythm": (
+        "silence",
+        "silence_over_longest",
+        "silence_over_last",
+        "own_gaps",
+        "once_only",
+        "gap_variability",
+        "last_gap_over_mean",
+    ),
     "frequency": ("age", "repeats", "comings_third", "comings_one", "comings_four"),
-    "regularity": ("gap_variability", "last_gap_over_mean"),
     "spend": ("spend_a_coming", "spend_slow", "spend_trend"),
     "contact": features.CONTACT,
     "score": ("score",),
@@ -34,8 +41,9 @@ TERMS: Final[Mapping[str, tuple[str, ...]]] = {
     "complaints": ("open_complaints", "complaint_days"),
     "feedback": ("feedback_unanswered",),
     "surveys": ("survey_load",),
+    "cancelled": ("cancelled",),
 }
-"""Features that are said in one sentence, since they describe one thing; ``base`` comes before them."""
+"""Features that are said in one sentence, since they describe one thing. The base belongs to the rhythm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +65,14 @@ class Judgement:
 def judge(model: LearntModel, base: Floats, matrix: Floats) -> Judgement:
     """Judge customers by base log-odds (n,) and features (n, len(FEATURES)). Risks are within 1e-6 .. 1 - 1e-6."""
     average, from_base, from_features = model.weights.parts(base, matrix)
-    contributions = {"base": from_base}
-    for term, names in TERMS.items():
-        contributions[term] = from_features[:, [FEATURES.index(name) for name in names]].sum(axis=1)
+    contributions = {
+        term: from_features[:, [FEATURES.index(name) for name in names]].sum(axis=1) for term, names in TERMS.items()
+    }
+    contributions["rhythm"] = contributions["rhythm"] + from_base
     free = average + sum(contributions.values())
     held = np.clip(free, -LIMIT, LIMIT)
-    # What is beyond the limit is taken from the base, so that the contributions still add up.
-    contributions["base"] = contributions["base"] + (held - free)
+    # What is beyond the limit is taken from the rhythm, so that the contributions still add up.
+    contributions["rhythm"] = contributions["rhythm"] + (held - free)
     return Judgement(average, held, contributions)
 
 

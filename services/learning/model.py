@@ -12,8 +12,9 @@ from services.learning.errors import ModelMismatch
 from services.learning.evidence import Judged, Weights
 from services.learning.features import CONTACT, EXPERIENCE, RHYTHM
 from services.learning.measures import Quality
+from services.learning.value import Worth
 
-FORMULAS: Final = 1
+FORMULAS: Final = 2
 """Goes up when a feature or a formula changes its meaning: an older model is refused, not misread."""
 FEATURES: Final = (*RHYTHM, *CONTACT, *EXPERIENCE)
 
@@ -47,7 +48,8 @@ class Span(BaseModel):
 
 
 class LearntModel(BaseModel):
-    """A fitted model. ``no_activity_log_odds``: for customers who are known and never came."""
+    """A fitted model. ``no_activity_log_odds``: for customers who are known and never came. ``worth``: of a coming;
+    None where amounts are too few to learn it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +62,7 @@ class LearntModel(BaseModel):
     features: tuple[str, ...] = FEATURES
     weights: Weights
     no_activity_log_odds: float
+    worth: Worth | None = None
     judged: Judged
     base_quality: tuple[tuple[str, Quality], ...]
     span: Span

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.state_layout import (
+    ACTIVE_DAYS_SQL,
     ARRAYS_SQL,
     BANDS,
     FLOAT_INDEX,
@@ -26,8 +27,9 @@ from schemas.tables import CUSTOMER_STATE, DATABASE, DIMENSIONS, MODELS
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Sql, SqlTerm, Term, sql
 from services.scoring.risk.bands import next_band
-from services.scoring.risk.formula import TERMS, risk
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.features import FEATURES, TERMS
+from services.scoring.risk.formula import LEVERS, risk
+from services.scoring.risk.model import DEFAULT, WEIGHT_PARTS
 from services.scoring.risk.words import SMALLEST, sentences_sql
 from services.scoring.score import score
 
@@ -35,7 +37,7 @@ NOW: Final = "toFloat64(toUnixTimestamp64Micro(now64(6, 'UTC')))"
 """Now in microseconds, one value for a whole query."""
 
 _STATE: Final = f"{DATABASE}.{CUSTOMER_STATE.name}"
-_MODEL: Final = f"(SELECT argMax(parameters, activated_at) FROM {DATABASE}.{MODELS.name})"
+ACTIVE: Final = f"(SELECT argMax(parameters, activated_at) FROM {DATABASE}.{MODELS.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +70,45 @@ def _inner(where: str) -> str:
         else:
             source = f"toFloat64(packed_ints[{INT_INDEX[name] + 1}])"
         chosen.append(f"{source} AS {_column(name)}")
-    stored = ", ".join(("customer_id", VERSION, *STORED_NAMES, *ARRAYS_SQL))
+    chosen.append(f"{ACTIVE_DAYS_SQL} AS {_column('activity_days')}")
+    stored = ", ".join(("customer_id", VERSION, *STORED_NAMES, *ARRAYS_SQL, "set_bytes"))
     return f"SELECT {', '.join(chosen)} FROM (SELECT {stored} FROM {_STATE} FINAL{where})"
 
 
 def _parameters() -> dict[str, SqlTerm]:
-    return {name: SqlTerm("p_" + name.replace(".", "_")) for name in DEFAULT.parameters()}
+    """Each parameter as SQL: a weight's four are one array."""
+    terms = {}
+    for name in DEFAULT.parameters():
+        group, *rest = name.split(".")
+        if group == "weights":
+            terms[name] = SqlTerm(f"w_{rest[0]}[{WEIGHT_PARTS.index(rest[1]) + 1}]")
+        else:
+            terms[name] = SqlTerm("p_" + name.replace(".", "_"))
+    return terms
 
 
 def _parameter_aliases() -> list[str]:
     aliases = []
     for name, term in _parameters().items():
         path = ", ".join(f"'{part}'" for part in name.split("."))
-        aliases.append(f"JSONExtractFloat(model_parameters, {path}) AS {term}")
+        if name == "base.modified":
+            aliases.append(f"toFloat64(JSONExtractString(model_parameters, 'base', 'variant') = 'mbg') AS {term}")
+        elif not name.startswith("weights."):
+            aliases.append(f"JSONExtractFloat(model_parameters, {path}) AS {term}")
+    aliases += [
+        f"JSONExtract(model_parameters, 'weights', '{name}', 'Array(Float64)') AS w_{name}" for name in FEATURES
+    ]
     return aliases
 
 
-def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
+def as_of(now: str = NOW, where: str = "", model: str = ACTIVE) -> tuple[str, Mapping[str, str]]:
     """The WITH and FROM of an as-of query, and the expressions of everything it knows, by name.
 
-    ``now``: SQL for the moment in microseconds. ``where``: a condition on the state, with its WHERE.
+    ``now``: SQL for the moment in microseconds. ``where``: a condition on the state, with its WHERE. ``model``: SQL
+    for the model's JSON, one value for the whole query.
     """
     o = Sql()
-    state: dict[str, Term] = {name: SqlTerm(_column(name)) for name in (*FLOATS, *INTS)}
+    state: dict[str, Term] = {name: SqlTerm(_column(name)) for name in (*FLOATS, *INTS, "activity_days")}
     moment = SqlTerm("now_us")
     measured = score(o, state, moment)
     judged = risk(o, state, measured, _parameters(), moment)
@@ -99,10 +117,11 @@ def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
     facts |= {
         "active_days": _column("active_days"),
         "open_complaints": _column("open_complaints"),
+        "contacted": f"({_column('last_contact_at')} > 0)",
         "worst_days": f"(greatest(now_us - {_column('worst_at')}, 0) / {float(DAY_US)!r})",
         "worst_touchpoint": f"toString({_column('worst_touchpoint')})",
         "score": sql(measured.overall),
-        "typical_score": sql(_parameters()["typical_score"]),
+        "typical_score": sql(_parameters()["weights.score.mean"]),
         "trend": sql(measured.trend),
         "volatility": sql(measured.volatility),
     }
@@ -112,7 +131,17 @@ def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
         f"CAST(arraySort(r -> -abs(r.2), arrayFilter(r -> abs(r.2) >= {SMALLEST}, [{told}])) "
         "AS Array(Tuple(reason String, log_odds Float64)))"
     )
-    constants = [f"{now} AS now_us", f"{_MODEL} AS model_parameters", *_parameter_aliases()]
+    without = "1 / (1 + exp({relief} - {log_odds}))".format
+    freed = ", ".join(
+        f"('{action}', {without(relief=judged.relief[name], log_odds=judged.log_odds)}, {judged.relief[name]})"
+        for name, action in LEVERS.items()
+    )
+    levers = (
+        f"CAST(arrayMap(l -> (l.1, l.2), arraySort(l -> -l.3, arrayFilter(l -> l.3 >= {SMALLEST}, [{freed}]))) "
+        "AS Array(Tuple(action String, risk Float64)))"
+    )
+    # A scalar subquery may be NULL, which no array can stand in.
+    constants = [f"{now} AS now_us", f"ifNull({model}, '') AS model_parameters", *_parameter_aliases()]
     known = {
         "score": sql(measured.overall),
         **{dimension: sql(term) for dimension, term in measured.dimensions.items()},
@@ -128,6 +157,7 @@ def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
         "value_at_risk": sql(judged.value_at_risk),
         "band_code": sql(band),
         "reasons": reasons,
+        "levers": levers,
         **{f"because_{name}": sql(term) for name, term in judged.contributions.items()},
     }
     names = [*constants, *(f"{expression} AS {alias}" for alias, expression in o.named.items())]
@@ -135,9 +165,9 @@ def as_of(now: str = NOW, where: str = "") -> tuple[str, Mapping[str, str]]:
     return f"WITH\n    {separator.join(names)}\nSELECT\n    {{columns}}\nFROM\n(\n    {_inner(where)}\n)", known
 
 
-def select(columns: Mapping[str, str], now: str = NOW, where: str = "") -> str:
+def select(columns: Mapping[str, str], now: str = NOW, where: str = "", model: str = ACTIVE) -> str:
     """A SELECT of expressions under their names; ``columns`` may use the state's columns as ``s_name``."""
-    frame, _ = as_of(now, where)
+    frame, _ = as_of(now, where, model)
     return frame.replace("{columns}", ",\n    ".join(f"{expression} AS {name}" for name, expression in columns.items()))
 
 
@@ -196,13 +226,19 @@ def _customer_scores() -> list[Shown]:
             f"[{bands}][toInt64({known['band_code']}) + 1]",
         ),
         number("risk_confidence", "Evidence behind the risk, 0 to 1: of the score and of the own rhythm"),
-        number("expected_spend", "Spend expected over the horizon if nothing changes, currency units"),
+        number("expected_spend", "Spend over the horizon while the customer keeps coming, currency units"),
         number("value_at_risk", "Risk x expected spend, currency units"),
         Shown(
             "reasons",
             "Array(Tuple(reason String, log_odds Float64))",
             "Why the risk is what it is: signed log-odds against the average customer, largest first",
             known["reasons"],
+        ),
+        Shown(
+            "levers",
+            "Array(Tuple(action String, risk Float64))",
+            "What would lower the risk, and the risk it would leave, most first",
+            known["levers"],
         ),
         count("open_complaints", "Complaints that wait for an answer"),
         Shown(

@@ -6,9 +6,12 @@ function spells the ClickHouse expression. So a score cannot mean two things in 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 Term = Any
 """A numpy array or scalar, or a `SqlTerm`: both know arithmetic and comparison."""
@@ -41,6 +44,30 @@ class Algebra(Protocol):
     def both(self, a: Term, b: Term) -> Term:
         """Logical and."""
 
+    def floor(self, x: Term) -> Term:
+        """The largest whole number that is not larger."""
+
+    def unless_zero(self, factor: Term, value: Callable[[], Term]) -> Term:
+        """``value()``, or 0 without working it out where ``factor``, the same for all rows, is 0."""
+
+    def days_from(self, days: Term, day: Term) -> Term:
+        """How many of each customer's days (ascending, zeros first) are ``day`` or later; ``day`` is above 0."""
+
+    def gaps(self, days: Term) -> Term:
+        """Days between neighbours among each customer's days: what the four below take."""
+
+    def longest_gap(self, gaps: Term) -> Term:
+        """0 where there is no gap."""
+
+    def last_gap(self, gaps: Term) -> Term:
+        """The newest; 0 where there is none."""
+
+    def squared_gaps(self, gaps: Term) -> Term:
+        """Sum of squares."""
+
+    def gaps_beyond(self, gaps: Term, days: Term) -> Term:
+        """How many are longer than ``days``, which is not negative."""
+
     def let(self, name: str, value: Term) -> Term:
         """Give a value a name, so that SQL works it out once."""
 
@@ -72,8 +99,41 @@ class Arrays:
     def both(self, a: Term, b: Term) -> Term:
         return np.logical_and(a, b)
 
+    def floor(self, x: Term) -> Term:
+        return np.floor(x)
+
+    def unless_zero(self, factor: Term, value: Callable[[], Term]) -> Term:
+        return 0.0 if factor == 0.0 else value()
+
+    def days_from(self, days: Term, day: Term) -> Term:
+        return (days >= np.asarray(day)[:, None]).sum(axis=1).astype(np.float64)
+
+    def gaps(self, days: Term) -> Term:
+        # Worked out at the first use, as most models do not ask.
+        return functools.cache(lambda: _gaps(days))
+
+    def longest_gap(self, gaps: Term) -> Term:
+        return gaps().max(axis=1).astype(np.float64)
+
+    def last_gap(self, gaps: Term) -> Term:
+        return gaps()[:, -1].astype(np.float64)
+
+    def squared_gaps(self, gaps: Term) -> Term:
+        return np.einsum("ij,ij->i", gaps(), gaps()).astype(np.float64)
+
+    def gaps_beyond(self, gaps: Term, days: Term) -> Term:
+        return (gaps() > np.asarray(days)[:, None]).sum(axis=1).astype(np.float64)
+
     def let(self, name: str, value: Term) -> Term:
         return value
+
+
+def _gaps(days: Term) -> npt.NDArray[np.int64]:
+    """(n, 31) from (n, 32); 0 where there is no earlier day."""
+    wide: npt.NDArray[np.int64] = days.astype(np.int64)
+    gaps: npt.NDArray[np.int64] = np.diff(wide, axis=1)
+    gaps[wide[:, :-1] == 0] = 0
+    return gaps
 
 
 class SqlTerm:
@@ -171,6 +231,31 @@ class Sql:
 
     def both(self, a: Term, b: Term) -> SqlTerm:
         return self._call("and", a, b)
+
+    def floor(self, x: Term) -> SqlTerm:
+        return self._call("floor", x)
+
+    def unless_zero(self, factor: Term, value: Callable[[], Term]) -> SqlTerm:
+        # The condition is constant, so the server leaves the other side out.
+        return self._call("if", SqlTerm(f"({sql(factor)} = 0)"), 0.0, value())
+
+    def days_from(self, days: Term, day: Term) -> SqlTerm:
+        return SqlTerm(f"toFloat64(arrayCount(d -> d >= {sql(day)}, {sql(days)}))")
+
+    def gaps(self, days: Term) -> SqlTerm:
+        return self.let("gaps", SqlTerm(f"arrayDifference({sql(days)})"))
+
+    def longest_gap(self, gaps: Term) -> SqlTerm:
+        return SqlTerm(f"toFloat64(arrayMax({sql(gaps)}))")
+
+    def last_gap(self, gaps: Term) -> SqlTerm:
+        return SqlTerm(f"toFloat64({sql(gaps)}[-1])")
+
+    def squared_gaps(self, gaps: Term) -> SqlTerm:
+        return SqlTerm(f"toFloat64(arraySum(g -> toInt64(g) * g, {sql(gaps)}))")
+
+    def gaps_beyond(self, gaps: Term, days: Term) -> SqlTerm:
+        return SqlTerm(f"toFloat64(arrayCount(g -> g > {sql(days)}, {sql(gaps)}))")
 
     def let(self, name: str, value: Term) -> SqlTerm:
         alias = self._prefix + name

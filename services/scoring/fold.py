@@ -30,6 +30,7 @@ _SUMS: Final = slice(0, math.prod(_SHAPE))
 if [FLOAT[f"{d}_{h}_{x}"] for d in DIMENSIONS for h in HALF_LIVES for x in SUMS] != list(range(_SUMS.stop)):
     raise ImportError("customer_state must list the sums first, by dimension, half-life and letter")
 _SPEND_FAST, _SPEND_SLOW, _SURVEY_LOAD = FLOAT["spend_fast"], FLOAT["spend_slow"], FLOAT["survey_load"]
+_CONTACT_LOAD, _LAST_CONTACT = FLOAT["contact_load"], INT["last_contact_at"]
 _FIRST, _LAST, _EVENTS = INT["first_event_at"], INT["last_event_at"], INT["events"]
 
 _INTERNAL: Final = KIND["review_due"]
@@ -76,7 +77,7 @@ def fold(states: States, events: Events, activity: Mask, touchpoints: Vocabulary
         starts = np.flatnonzero(np.r_[True, events.row[1:] != events.row[:-1]])
         ends = np.r_[starts[1:], len(events)]
         rows = events.row[starts]
-    _fold_sums(states, events, starts, rows)
+    _fold_sums(states, events, starts, rows, activity)
     states.ints[rows, _EVENTS] += ends - starts
     _fold_moments(states, events, touchpoints)
     _fold_counts(states, events)
@@ -84,7 +85,7 @@ def fold(states: States, events: Events, activity: Mask, touchpoints: Vocabulary
     _fold_days(states, events, activity)
 
 
-def _fold_sums(states: States, events: Events, starts: Rows, rows: Rows) -> None:
+def _fold_sums(states: States, events: Events, starts: Rows, rows: Rows, activity: Mask) -> None:
     first = np.minimum.reduceat(events.occurred_us, starts)
     latest = np.maximum.reduceat(events.occurred_us, starts)
     known_first, before = states.ints[rows, _FIRST], states.ints[rows, _LAST]
@@ -107,15 +108,19 @@ def _fold_sums(states: States, events: Events, starts: Rows, rows: Rows) -> None
 
     money = _SIGN[events.kind] * events.amount_micros
     fast, slow = HALF_LIVES.index("fast"), HALF_LIVES.index("slow")
+    contact = ~activity[events.kind]
     for column, half_life, term in (
         (_SPEND_FAST, fast, money * MICRO),
         (_SPEND_SLOW, slow, money * MICRO),
         (_SURVEY_LOAD, slow, (events.kind == KIND["survey_sent"]).astype(np.float64)),
+        (_CONTACT_LOAD, slow, contact.astype(np.float64)),
     ):
         block[:, column] = block[:, column] * carried[:, half_life] + np.add.reduceat(
             term * faded[:, half_life], starts
         )
     states.floats[rows] = block
+    latest_contact = np.maximum.reduceat(np.where(contact, events.occurred_us, 0), starts)
+    states.ints[rows, _LAST_CONTACT] = np.maximum(states.ints[rows, _LAST_CONTACT], latest_contact)
     states.ints[rows, INT["spend_micros"]] += np.add.reduceat(money, starts)
 
 

@@ -14,7 +14,8 @@ from schemas.state_layout import FLOAT_INDEX, INT_INDEX
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays, Term
 from services.scoring.risk.bands import next_band
-from services.scoring.risk.formula import TERMS, Risk, risk
+from services.scoring.risk.features import TERMS
+from services.scoring.risk.formula import Risk, risk
 from services.scoring.risk.model import RiskModel
 from services.scoring.risk.words import move, reasons
 from services.scoring.score import Score, score
@@ -33,10 +34,11 @@ judged; ``judged_at`` integer UTC microseconds."""
 
 
 def columns(states: States) -> Mapping[str, Term]:
-    """The states' columns by name, integers as doubles (exact up to 2^53)."""
+    """The states' columns by name, integers as doubles (exact up to 2^53); ``activity_days`` as it is, (n, 32)."""
     numbers = states.ints.astype(np.float64, order="K")
     by_name: dict[str, Term] = {name: states.floats[:, index] for name, index in FLOAT_INDEX.items()}
     by_name |= {name: numbers[:, index] for name, index in INT_INDEX.items()}
+    by_name["activity_days"] = states.activity_days
     return by_name
 
 
@@ -102,10 +104,11 @@ def grounds(
     columns |= {
         "active_days": ints[INT_INDEX["active_days"]],
         "open_complaints": ints[INT_INDEX["open_complaints"]],
+        "contacted": ints[INT_INDEX["last_contact_at"]] > 0,
         "worst_days": np.maximum(at_us[which] - ints[INT_INDEX["worst_at"]], 0) / DAY_US,
         "worst_touchpoint": names.of(ints[INT_INDEX["worst_touchpoint"]].tolist()),
         "score": measured.overall[which],
-        "typical_score": np.full(len(which), model.typical_score),
+        "typical_score": np.full(len(which), model.weights["score"].mean),
         "trend": measured.trend[which],
         "volatility": measured.volatility[which],
     }

@@ -64,15 +64,9 @@ class States:
         )
 
     def numbers(self, rows: Rows) -> States:
-        """As `take`, with the bounded sets left out (no columns)."""
-        none = np.empty((len(rows), 0))
-        return States(
-            self.floats.T[:, rows].T,
-            self.ints.T[:, rows].T,
-            none.astype(np.uint16),
-            none.astype(np.uint64),
-            none.astype(np.uint64),
-        )
+        """What judging reads: as `take`, with cases and recent ids left out (no columns)."""
+        none = np.empty((len(rows), 0), dtype=np.uint64)
+        return States(self.floats.T[:, rows].T, self.ints.T[:, rows].T, self.activity_days[rows], none, none)
 
     def put(self, rows: Rows, states: States) -> None:
         """Overwrite rows with ``states``, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import pytest
 
 from infra.clickhouse import events as event_table
 from infra.clickhouse import states as state_table
-from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.client import ClickHouse, quoted
 from infra.clickhouse.states import StateRows
 from schemas.decode import COLUMNS
 from schemas.emotions import EMOTIONS
@@ -32,8 +33,10 @@ from services.scoring.judge import assess, grounds
 from services.scoring.readings import shipped
 from services.scoring.recompute import NOT_RECOMPUTED, RECOMPUTED, recompute_sql
 from services.scoring.risk.bands import next_band
-from services.scoring.risk.model import DEFAULT
-from services.scoring.risk.words import reasons
+from services.scoring.risk.features import FEATURES, TERMS
+from services.scoring.risk.formula import LEVERS, Risk
+from services.scoring.risk.model import DEFAULT, Base, RiskModel, Weight, Worth
+from services.scoring.risk.words import SMALLEST, reasons
 from services.scoring.state import States
 from services.scoring.step import Scorer, step
 
@@ -143,13 +146,31 @@ def world(engine: ClickHouse) -> Iterator[World]:
         engine.query(f"TRUNCATE TABLE {DATABASE}.{table.name}")
 
 
+EVERYTHING: Final = RiskModel(
+    version="everything",
+    horizon_days=45.0,
+    no_activity_log_odds=0.3,
+    base=Base("bg", r=0.8, alpha=30.0, a=0.9, b=3.0),
+    base_mean=0.7,
+    base_slope=-0.2,
+    intercept=0.1,
+    weights={
+        name: Weight(0.3 * (-1) ** i + 0.001 * i, 0.4, -4.0, 80.0 if name == "score" else 6.0)
+        for i, name in enumerate(FEATURES)
+    },
+    worth=Worth(p=3.0, q=4.0, gamma=60.0),
+)
+"""A model as it may be learnt, with every feature in it."""
+
+
 @pytest.mark.stack
+@pytest.mark.parametrize("model", [DEFAULT, EVERYTHING], ids=lambda model: model.version)
 @pytest.mark.parametrize("moment", list(NOWS))
-def test_scores_risk_and_reasons_as_of_any_moment(world: World, moment: str) -> None:
+def test_scores_risk_and_reasons_as_of_any_moment(world: World, moment: str, model: RiskModel) -> None:
     now_us = NOWS[moment]
-    score, risk = assess(world.states, np.full(CUSTOMERS, now_us), DEFAULT)
+    score, risk = assess(world.states, np.full(CUSTOMERS, now_us), model)
     band, since = (world.states.ints[:, INT_INDEX[name]] for name in ("band", "band_since"))
-    bands = next_band(Arrays(), band, since, risk.risk, np.full(CUSTOMERS, now_us), DEFAULT.parameters())
+    bands = next_band(Arrays(), band, since, risk.risk, np.full(CUSTOMERS, now_us), model.parameters())
     numbers: dict[str, Any] = {
         "score": score.overall,
         **score.dimensions,
@@ -168,21 +189,38 @@ def test_scores_risk_and_reasons_as_of_any_moment(world: World, moment: str) -> 
     }
     now = f"toFloat64({now_us})"
     _, known = as_of.as_of(now)
-    assert set(known) == {*numbers, "reasons"}, "every column of the SQL is compared"
+    assert set(known) == {*numbers, "reasons", "levers"}, "every column of the SQL is compared"
     asked = {"customer_id": "s_customer_id"} | {f"got_{name}": expression for name, expression in known.items()}
-    got = _in_order(world, world.engine.frame(as_of.select(asked, now)))
+    got = _in_order(world, world.engine.frame(as_of.select(asked, now, model=quoted([model.to_json()]))))
     for name, expected in numbers.items():
         found = got.get_column(f"got_{name}").cast(pl.Float64).to_numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=name)
     at_us = np.full(CUSTOMERS, now_us)
-    ours = reasons(grounds(world.states, np.arange(CUSTOMERS), at_us, score, risk, DEFAULT, world.scorer.touchpoints))
+    ours = reasons(grounds(world.states, np.arange(CUSTOMERS), at_us, score, risk, model, world.scorer.touchpoints))
     assert got.get_column("got_reasons").list.len().equals(ours.list.len(), check_names=False)
     ours, told = (said.explode(empty_as_null=False).struct.unnest() for said in (ours, got.get_column("got_reasons")))
     assert told.get_column("reason").equals(ours.get_column("reason"), check_names=False)
     np.testing.assert_allclose(told.get_column("log_odds"), ours.get_column("log_odds"), rtol=1e-9)
+    for row, found in zip(_levers(risk), got.get_column("got_levers").to_list(), strict=True):
+        assert [lever["action"] for lever in found] == [action for action, _ in row]
+        np.testing.assert_allclose([lever["risk"] for lever in found], [chance for _, chance in row], rtol=1e-9)
     if moment == "right after":
-        assert set(bands.tolist()) == {0, 1, 2}, "the states are worth comparing"
-        assert all((np.abs(values) > 0.05).any() for values in risk.contributions.values())
+        assert set(bands.tolist()) == {0, 1, 2} or model is EVERYTHING, "the states are worth comparing"
+        wanted = risk.contributions if model is EVERYTHING else DEFAULT_TERMS
+        assert all((np.abs(risk.contributions[name]) > 0.05).any() for name in wanted)
+
+
+DEFAULT_TERMS: Final = tuple(term for term, names in TERMS.items() if any(DEFAULT.weights[n].slope for n in names))
+
+
+def _levers(risk: Risk) -> list[list[tuple[str, float]]]:
+    """Per customer what would lower the risk and to how much, most first."""
+    rows = []
+    for i in range(CUSTOMERS):
+        relief = {action: float(np.asarray(risk.relief[term])[i]) for term, action in LEVERS.items()}
+        said = sorted((-log_odds, action) for action, log_odds in relief.items() if log_odds >= SMALLEST)
+        rows.append([(action, 1 / (1 + math.exp(-(float(risk.log_odds[i]) + less)))) for less, action in said])
+    return rows
 
 
 def _in_order(world: World, frame: pl.DataFrame) -> pl.DataFrame:

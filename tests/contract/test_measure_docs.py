@@ -22,8 +22,9 @@ from services.scoring.decay import DAY_US, FAST_HALF_LIFE_DAYS, SLOW_HALF_LIFE_D
 from services.scoring.events import UNHAPPY
 from services.scoring.expressions import Arrays
 from services.scoring.fold import MONEY_SIGN
-from services.scoring.risk.formula import COMPLAINTS_MOST, RHYTHM_EVIDENCE, SURE, SURVEYS_FREE, TERMS, risk
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.features import BASE_LIMIT, TERMS
+from services.scoring.risk.formula import RHYTHM_EVIDENCE, SURE, risk
+from services.scoring.risk.model import DEFAULT, WEIGHT_PARTS
 from services.scoring.risk.words import SMALLEST
 from services.scoring.score import PRIOR_STRENGTH, PRIOR_VALENCE, score
 from services.scoring.step import LIVE_WITHIN_US
@@ -137,8 +138,12 @@ def test_numbers_in_the_text_of_measures() -> None:
 
 def test_parameters_of_the_risk() -> None:
     rows = [row for rows in tables("risk.md") if "parameter" in rows[0] for row in rows]
-    assert {row["parameter"]: float(row["default"]) for row in rows} == DEFAULT.parameters()
-    assert len(rows) == len(DEFAULT.parameters())
+    said = {row["parameter"]: float(row["default"]) for row in rows}
+    weights = table("risk.md", "feature", *WEIGHT_PARTS)
+    said |= {f"weights.{row['feature']}.{part}": float(row[part]) for row in weights for part in WEIGHT_PARTS}
+    assert said == DEFAULT.parameters()
+    assert len(rows) + len(weights) * len(WEIGHT_PARTS) == len(DEFAULT.parameters())
+    assert [row["feature"] for row in weights] == list(DEFAULT.weights)
 
 
 def test_numbers_in_the_text_of_risk() -> None:
@@ -150,12 +155,13 @@ def test_numbers_in_the_text_of_risk() -> None:
         f"(received within {LIVE_WITHIN_US / 3_600_000_000:g} hour after it happened)",
         f"x {RHYTHM_EVIDENCE:g} / ({RHYTHM_EVIDENCE:g} + active days)",
         f"than {SURE:f}",
-        f"per open complaint, up to {COMPLAINTS_MOST:g}",
-        f"survey request beyond {SURVEYS_FREE:g}",
-        f"r / alpha, one visit in {DEFAULT.rhythm.alpha / DEFAULT.rhythm.r:.0f} days",
-        f"a / (a + b), {100 * DEFAULT.rhythm.a / (DEFAULT.rhythm.a + DEFAULT.rhythm.b):.0f} %",
+        f"per open complaint, up to {DEFAULT.weights['open_complaints'].high:g}",
+        f"those beyond {DEFAULT.weights['survey_load'].low:g}",
+        f"at most {BASE_LIMIT:g} either way",
+        f"r / alpha, one visit in {DEFAULT.base.alpha / DEFAULT.base.r:.0f} days",
+        f"a / (a + b), {100 * DEFAULT.base.a / (DEFAULT.base.a + DEFAULT.base.b):.0f} %",
         f"never came on record: {100 / (1 + np.exp(-DEFAULT.no_activity_log_odds)):.0f} %",
-        f"intercept + {' + '.join(TERMS)}",
+        f"average + {' + '.join(TERMS)}",
     ):
         assert sentence in said, sentence
     assert DEFAULT.activity_kinds == ("purchase", "renewal", "subscription")
@@ -166,6 +172,7 @@ def test_examples_of_the_base_rate() -> None:
     rows = table("risk.md", "active days")
     today, o = 20_000, Arrays()
     columns: dict[str, Any] = {name: np.zeros(len(rows)) for name in (*FLOATS, *INTS)}
+    columns["activity_days"] = np.zeros((len(rows), ACTIVITY_DAYS), dtype=np.uint16)
     columns["active_days"] = np.array([float(row["active days"]) for row in rows])
     columns["first_active_day"] = today - np.array([float(row["first, days ago"]) for row in rows])
     columns["last_activity_at"] = (today - np.array([float(row["last, days ago"]) for row in rows])) * DAY_US
@@ -176,8 +183,9 @@ def test_examples_of_the_base_rate() -> None:
 
 def test_the_claim_about_sizes() -> None:
     """A bad run against an old complaint against a cancellation."""
-    run = DEFAULT.evidence.score * 25 / 50
-    complaint = DEFAULT.evidence.complaints + DEFAULT.evidence.complaint_age * np.log(1 + 30 / 7)
+    slope = {name: weight.slope for name, weight in DEFAULT.weights.items()}
+    run = -slope["score"] * 25
+    complaint = slope["open_complaints"] + slope["complaint_days"] * np.log(1 + 30)
     assert run == pytest.approx(complaint, abs=0.2)
-    assert DEFAULT.evidence.cancelled > run + complaint
+    assert slope["cancelled"] > run + complaint
     assert re.search(r"score 35\) moves about as much as a month-old", text("risk.md"))

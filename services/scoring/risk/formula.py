@@ -1,12 +1,13 @@
 """Loyalty risk as of any moment: P(the customer does not come back within the horizon).
 
-Base: with MBG/NBD parameters (r, alpha, a, b), x repeat days, the last at t_x, observed for T days,
+One formula for the documented default and for every learnt model; they differ in numbers alone:
 
-    P(alive)         = 1 / (1 + a / (b + x) ((alpha + T) / (alpha + t_x))^(r + x))
-    P(none in H)     = 1 - P(alive) (1 - ((alpha + T) / (alpha + T + H))^(r + x))
+    log-odds = average + (1 + base_slope) (base - base_mean) + sum over features of slope (held value - mean)
 
-(Batislam, Denizel, Filiztekin 2007; the second factor is the gamma-mixed Poisson chance of at least one purchase, and
-dropping out can only follow a purchase). Evidence felt moves its log-odds; each move is a reason.
+``base`` is the log-odds of the BG/NBD or MBG/NBD model (`features.base_log_odds`), average = base_mean + intercept is
+the log-odds of the average customer, and each feature is held to the range it was learnt from. A customer who never
+came has ``no_activity_log_odds`` in place of all that describes comings. Summands that describe one thing make a term;
+each term is a reason.
 """
 
 from __future__ import annotations
@@ -15,39 +16,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.scoring.decay import DAY_US, HALF_LIFE_US
 from services.scoring.expressions import Algebra, Term
-from services.scoring.score import Score, elapsed
+from services.scoring.risk.features import OF_COMINGS, TERMS, facts, features
+from services.scoring.score import Score
 
 SURE: Final = 1e-6
 """No risk is nearer to 0 or 1 than this: nothing here is certain."""
-SURVEYS_FREE: Final = 3.0
-COMPLAINTS_MOST: Final = 3.0
+LIMIT: Final = 13.815509557963773
+"""ln((1 - SURE) / SURE): log-odds are held within."""
 RHYTHM_EVIDENCE: Final = 2.0
 """Days with activity that make the rhythm half known."""
-LN2: Final = 0.6931471805599453
-
-TERMS: Final = (
-    "rhythm",
-    "score",
-    "trend",
-    "volatility",
-    "worst",
-    "complaints",
-    "feedback",
-    "surveys",
-    "spend",
-    "cancelled",
-)
+LEVERS: Final[Mapping[str, str]] = {
+    "complaints": "resolve what is complained about",
+    "feedback": "follow up the unhappy feedback",
+    "surveys": "stop asking for feedback",
+}
+"""Terms that the company can end by something it does, and what that is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """Risk 0..1, its signed contributions in log-odds by `TERMS`, and what is needed to say them in words."""
+    """Risk 0..1, its signed contributions in log-odds by `TERMS`, and what is needed to say them in words.
+
+    ``average + sum of contributions = log_odds``. ``relief``: by `LEVERS`, what the log-odds lose when the cause ends.
+    """
 
     risk: Term
     log_odds: Term
+    average: Term
     contributions: Mapping[str, Term]
+    relief: Mapping[str, Term]
     confidence: Term
     expected_spend: Term
     value_at_risk: Term
@@ -57,93 +55,71 @@ class Risk:
 def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mapping[str, Term], now_us: Term) -> Risk:
     """Risk of a state as of ``now_us``. ``parameters``: `RiskModel.parameters`, as numbers or SQL terms."""
     p = parameters
-    horizon = p["horizon_days"]
-    now_days = now_us / float(DAY_US)
+    known = facts(o, state, p, now_us)
+    values = features(o, state, known, score, now_us)
     active = state["active_days"]
-    first_day = state["first_active_day"]
-    silence_us = elapsed(o, "silence_us", now_us, state["last_activity_at"])
-    last_days = state["last_activity_at"] / float(DAY_US)
-    seen = o.let("observed_days", o.maximum(now_days - first_day, 0.0))
-    # A last activity before the first kept day cannot be; the floor guards the arithmetic where there is none.
-    until = o.let("active_span_days", o.maximum(o.minimum(last_days - first_day, seen), 0.0))
-    repeats = o.let("repeats", o.maximum(active - 1.0, 0.0))
-    shape = o.let("rhythm_shape", p["rhythm.r"] + repeats)
-    gone = o.exp(shape * o.log((p["rhythm.alpha"] + seen) / (p["rhythm.alpha"] + until)))
-    alive = o.let("alive", 1.0 / (1.0 + p["rhythm.a"] / (p["rhythm.b"] + repeats) * gone))
-    none_if_alive = o.exp(shape * o.log((p["rhythm.alpha"] + seen) / (p["rhythm.alpha"] + seen + horizon)))
-    none = o.let("none_within", _inside(o, 1.0 - alive * (1.0 - none_if_alive)))
-    base = o.let("base", o.where(active > 0, o.log(none / (1.0 - none)), p["no_activity_log_odds"]))
+    nothing = active * 0.0
 
-    slow_fade_us = -1.0 / HALF_LIFE_US["slow"]
-    open_complaints = o.minimum(state["open_complaints"] * 1.0, COMPLAINTS_MOST)
-    complaint_us = elapsed(o, "complaint_us", now_us, state["open_complaint_since"])
-    feedback_us = elapsed(o, "feedback_us", now_us, state["last_feedback_at"])
-    cancelled_us = elapsed(o, "cancelled_us", now_us, state["last_cancellation_at"])
-    unanswered = state["last_feedback_at"] > state["last_follow_up_at"]
-    cancelled = state["last_cancellation_at"] > state["last_commitment_at"]
-    age_us = elapsed(o, "spend_age_us", now_us, state["last_event_at"])
-    load = o.let("survey_load_now", state["survey_load"] * o.exp2(age_us * slow_fade_us))
-    known_us = o.maximum(state["last_event_at"] - state["first_event_at"], 0.0)
-    slow_rate = _daily(o, "slow", state["spend_slow"], known_us)
-    fast_rate = _daily(o, "fast", state["spend_fast"], known_us)
-    both_spend = o.both(slow_rate > 0.0, fast_rate > 0.0)
-    spend_ratio = o.let(
-        "spend_ratio",
-        o.where(both_spend, o.maximum(fast_rate, 1e-9) / o.maximum(slow_rate, 1e-9), 1.0),
-    )
+    def weighed(name: str) -> Term:
+        slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
+        value = values[name]
+        return o.unless_zero(slope, lambda: slope * (o.maximum(o.minimum(value(), high), low) - mean))
 
-    weeks = complaint_us / float(7 * DAY_US)
-    raw = {
-        "rhythm": base - p["intercept"],
-        "score": p["evidence.score"] * (p["typical_score"] - score.overall) / 50.0,
-        "trend": -p["evidence.trend"] * score.trend / 50.0,
-        "volatility": p["evidence.volatility"] * score.volatility,
-        "worst": p["evidence.worst"] * score.worst,
-        "complaints": o.where(
-            state["open_complaints"] > 0,
-            p["evidence.complaints"] * open_complaints + p["evidence.complaint_age"] * o.log(1.0 + weeks),
-            0.0,
-        ),
-        "feedback": o.where(unanswered, p["evidence.feedback"] * o.exp2(feedback_us * slow_fade_us), 0.0),
-        "surveys": p["evidence.surveys"] * o.maximum(load - SURVEYS_FREE, 0.0),
-        "spend": p["evidence.spend"] * o.maximum(o.minimum(-o.log(spend_ratio), 1.0), -1.0),
-        "cancelled": o.where(cancelled, p["evidence.cancelled"] * o.exp2(cancelled_us * slow_fade_us), 0.0),
-    }
-    contributions = {name: o.let(f"because_{name}", raw[name]) for name in TERMS}
-    log_odds = p["intercept"]
-    for name in TERMS:
-        log_odds = log_odds + contributions[name]
-    log_odds = o.let("log_odds", log_odds)
-    chance = o.let("risk", _inside(o, 1.0 / (1.0 + o.exp(-log_odds))))
-    expected = o.let("expected_spend", o.maximum(slow_rate, 0.0) * horizon)
+    average = p["base_mean"] + p["intercept"]
+    raw = {}
+    for term, names in TERMS.items():
+        total = nothing
+        for name in names:
+            total = total + weighed(name)
+        if term == "rhythm":
+            total = total + (1.0 + p["base_slope"]) * (known.base - p["base_mean"])
+        if term in OF_COMINGS:
+            total = o.where(active > 0, total, p["no_activity_log_odds"] - average if term == "rhythm" else 0.0)
+        raw[term] = o.let(f"because_{term}", total)
+    free = average + nothing
+    for term in TERMS:
+        free = free + raw[term]
+    free = o.let("free_log_odds", free)
+    log_odds = o.let("log_odds", o.maximum(o.minimum(free, LIMIT), -LIMIT))
+    # What is beyond the limit is taken from the rhythm, so that the contributions still add up.
+    contributions = raw | {"rhythm": raw["rhythm"] + (log_odds - free)}
+    chance = o.let("risk", 1.0 / (1.0 + o.exp(-log_odds)))
+
+    amount = o.maximum(known.spend_a_coming, 0.0)
+    comings = o.where(amount > 0.0, state["activities"] * 1.0, 0.0)
+    worth = p["worth.p"] * (p["worth.gamma"] + comings * amount)
+    worth = worth / o.maximum(p["worth.p"] * comings + p["worth.q"] - 1.0, 1e-12)
+    rate = (p["base.r"] + known.repeats) / (p["base.alpha"] + known.age)
+    expected = o.let("expected_spend", o.where(active > 0, rate * known.horizon * worth, 0.0))
     rhythm_unknown = RHYTHM_EVIDENCE / (RHYTHM_EVIDENCE + active)
     return Risk(
         risk=chance,
         log_odds=log_odds,
+        average=average,
         contributions=contributions,
+        relief={term: o.let(f"relief_{term}", raw[term] - _at_rest(o, term, p)) for term in LEVERS},
         confidence=o.let("risk_confidence", 1.0 - (1.0 - score.confidence) * rhythm_unknown),
         expected_spend=expected,
         value_at_risk=o.let("value_at_risk", chance * expected),
         facts={
-            "silence_days": silence_us / float(DAY_US),
-            "usual_gap_days": o.let("usual_gap_days", until / o.maximum(repeats, 1.0)),
-            "complaint_days": complaint_us / float(DAY_US),
-            "feedback_days": feedback_us / float(DAY_US),
-            "cancelled_days": cancelled_us / float(DAY_US),
-            "survey_load": load,
-            "spend_ratio": spend_ratio,
+            "silence_days": known.silence,
+            "usual_gap_days": o.let("usual_gap_days", known.span / o.maximum(known.repeats, 1.0)),
+            "age_days": known.age,
+            "complaint_days": known.complaint_days,
+            "feedback_days": known.feedback_days,
+            "cancelled_days": known.cancelled_days,
+            "contact_days": known.contact_days,
+            "survey_load": known.survey_load,
+            "spend_a_coming": known.spend_a_coming,
+            "spend_ratio": known.spend_ratio,
         },
     )
 
 
-def _inside(o: Algebra, chance: Term) -> Term:
-    return o.minimum(o.maximum(chance, SURE), 1.0 - SURE)
-
-
-def _daily(o: Algebra, half_life: str, decayed: Term, known_us: Term) -> Term:
-    """Spend a day, from a decayed sum that has run for ``known_us``: a steady stream of one unit a day sums to
-    h / ln 2 (1 - 2^-(t / h)); at least a week is assumed, so that a first purchase is not a habit."""
-    days = HALF_LIFE_US[half_life] / float(DAY_US)
-    run_us = o.maximum(known_us, float(7 * DAY_US))
-    steady = days / LN2 * (1.0 - o.exp2(run_us * (-1.0 / HALF_LIFE_US[half_life])))
-    return o.let(f"spend_{half_life}_a_day", decayed / steady)
+def _at_rest(o: Algebra, term: str, p: Mapping[str, Term]) -> Term:
+    """What a term adds when all its features are 0: no complaint, nothing unanswered, nobody asked."""
+    total: Term = 0.0
+    for name in TERMS[term]:
+        slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
+        total = total + slope * (o.maximum(o.minimum(0.0, high), low) - mean)
+    return total

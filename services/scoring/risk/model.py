@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.kinds import FAMILIES, Family
+from services.scoring.risk.features import FEATURES
 
-_BEHAVIOURS: Final = tuple(kind for family in (Family.STAY, Family.SAY, Family.SPEND) for kind in FAMILIES[family])
+VARIANTS: Final = ("bg", "mbg")
+WEIGHT_PARTS: Final = ("slope", "mean", "low", "high")
+_EVERY_KIND: Final = tuple(
+    kind for family, kinds in FAMILIES.items() if family is not Family.INTERNAL for kind in kinds
+)
 
 
 class ModelError(ValueError):
@@ -18,10 +24,12 @@ class ModelError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
-    """MBG/NBD parameters, times in days: purchases while alive are Poisson with Gamma(r, alpha) rates, and after
-    each purchase a customer drops out with a Beta(a, b) probability (Batislam, Denizel, Filiztekin 2007)."""
+class Base:
+    """BG/NBD (``bg``) or MBG/NBD (``mbg``) parameters, times in days: while alive, customers come at Gamma(r, alpha)
+    rates, and after each coming they leave for good with a Beta(a, b) probability; by ``mbg`` also after the first
+    (Fader, Hardie, Lee 2005; Batislam, Denizel, Filiztekin 2007)."""
 
+    variant: str = "mbg"
     r: float = 0.55
     alpha: float = 18.0
     a: float = 0.6
@@ -29,29 +37,23 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Log-odds per unit of each piece of evidence. Positive numbers make leaving likelier."""
+class Weight:
+    """What a feature adds: slope x (value held to low..high, less mean), in log-odds. Slope 0: it is not used."""
 
-    score: float = 1.4
-    """Per 50 points below the typical score."""
-    trend: float = 0.9
-    """Per 50 points of decline of the fast score against the slow one."""
-    volatility: float = 0.5
-    """Per unit of standard deviation of valence."""
-    worst: float = 0.35
-    """Per unit of decayed severity of the worst recent moment."""
-    complaints: float = 0.35
-    """Per open complaint, up to three."""
-    complaint_age: float = 0.3
-    """Per e-fold of weeks the oldest open complaint has waited."""
-    feedback: float = 0.3
-    """For unhappy feedback that nobody followed up, fading with the slow half-life."""
-    surveys: float = 0.08
-    """Per recent survey request beyond three."""
-    spend: float = 0.25
-    """Per e-fold of recent spend below the customer's own level, up to one."""
-    cancelled: float = 2.2
-    """For a cancellation that nothing came after, fading with the slow half-life."""
+    slope: float = 0.0
+    mean: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Gamma-gamma parameters (Fader, Hardie 2013): worth of a coming given x of them with mean amount m is
+    p (gamma + x m) / (p x + q - 1). The default is the customer's own mean."""
+
+    p: float = 1.0
+    q: float = 1.0
+    gamma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,54 +67,93 @@ class Bands:
     dwell_hours: float = 24.0
 
 
+DEFAULT_WEIGHTS: Final[Mapping[str, Weight]] = {
+    "score": Weight(-0.028, 60.0, 0.0, 100.0),
+    "trend": Weight(-0.018, 0.0, -100.0, 100.0),
+    "volatility": Weight(0.5, 0.0, 0.0, 2.0),
+    "worst": Weight(0.35, 0.0, 0.0, 10.0),
+    "open_complaints": Weight(0.35, 0.0, 0.0, 3.0),
+    "complaint_days": Weight(0.13, 0.0, 0.0, 8.2),
+    "feedback_unanswered": Weight(0.3, 0.0, 0.0, 1.0),
+    "survey_load": Weight(0.08, 3.0, 3.0, 50.0),
+    "spend_trend": Weight(-0.25, 0.0, -1.0, 1.0),
+    "cancelled": Weight(2.2, 0.0, 0.0, 1.0),
+}
+"""Weights of the documented default; features that are not named weigh nothing."""
+
+
+def every_weight(given: Mapping[str, Weight]) -> Mapping[str, Weight]:
+    """``given`` in the order of `FEATURES`, with weights of 0 for those that are not named."""
+    return {name: given.get(name, Weight()) for name in FEATURES}
+
+
 @dataclass(frozen=True, slots=True)
 class RiskModel:
     """Everything the risk formula uses. `DEFAULT` is the documented model for a deployment without history."""
 
     version: str
     horizon_days: float = 30.0
-    intercept: float = 0.0
-    """Log-odds of the average customer: what reasons are counted from."""
     no_activity_log_odds: float = -0.4
-    """Base log-odds of a customer without any behaviour on record."""
-    typical_score: float = 60.0
+    """Log-odds of a customer without any coming on record, before what was felt."""
     activity_kinds: tuple[str, ...] = ("purchase", "renewal", "subscription")
-    rhythm: Rhythm = field(default_factory=Rhythm)
-    evidence: Evidence = field(default_factory=Evidence)
+    base: Base = field(default_factory=Base)
+    base_mean: float = 0.0
+    """With the intercept, log-odds of the average customer: what reasons are counted from."""
+    base_slope: float = 0.0
+    """How much more (or less) than 1 the base's distance from its mean counts."""
+    intercept: float = 0.0
+    weights: Mapping[str, Weight] = field(default_factory=lambda: every_weight(DEFAULT_WEIGHTS))
+    worth: Worth = field(default_factory=Worth)
     bands: Bands = field(default_factory=Bands)
 
     def __post_init__(self) -> None:
         if not self.version:
             raise ModelError("a risk model needs a version")
-        if not self.activity_kinds or not set(self.activity_kinds) <= set(_BEHAVIOURS):
-            raise ModelError(f"risk model {self.version}: activity_kinds must be some of {', '.join(_BEHAVIOURS)}")
+        if not self.activity_kinds or not set(self.activity_kinds) <= set(_EVERY_KIND):
+            raise ModelError(f"risk model {self.version}: activity_kinds must be some of {', '.join(_EVERY_KIND)}")
+        if self.base.variant not in VARIANTS:
+            raise ModelError(f"risk model {self.version}: base.variant must be one of {', '.join(VARIANTS)}")
+        _same_names(f"weights of {self.version}", self.weights, FEATURES)
         for name, value in self.parameters().items():
             if not math.isfinite(value):
                 raise ModelError(f"risk model {self.version}: {name} must be a finite number, not {value}")
+        for name, weight in self.weights.items():
+            if weight.low > weight.high:
+                raise ModelError(f"risk model {self.version}: weights.{name} has a low above its high")
         levels = self.bands
         if not (
             0 < levels.elevated_leave <= levels.elevated_enter <= levels.high_enter < 1
             and levels.elevated_leave <= levels.high_leave <= levels.high_enter
         ):
             raise ModelError(f"risk model {self.version}: band levels must ascend, leave levels not above enter levels")
-        if self.horizon_days <= 0 or min(dataclasses.astuple(self.rhythm)) <= 0:
-            raise ModelError(f"risk model {self.version}: horizon and rhythm parameters must be positive")
+        base = self.base
+        if min(self.horizon_days, base.r, base.alpha, base.a, base.b) <= 0:
+            raise ModelError(f"risk model {self.version}: horizon and base parameters must be positive")
+        if self.worth.p <= 0 or self.worth.q < 1 or self.worth.gamma < 0:
+            raise ModelError(f"risk model {self.version}: worth needs p above 0, q of at least 1, gamma of at least 0")
 
     def parameters(self) -> dict[str, float]:
         """Every number of the formula by its dotted name."""
         flat = {
             "horizon_days": self.horizon_days,
-            "intercept": self.intercept,
             "no_activity_log_odds": self.no_activity_log_odds,
-            "typical_score": self.typical_score,
+            "base_mean": self.base_mean,
+            "base_slope": self.base_slope,
+            "intercept": self.intercept,
+            "base.modified": float(self.base.variant == "mbg"),
         }
-        for group in ("rhythm", "evidence", "bands"):
+        flat |= {f"base.{name}": getattr(self.base, name) for name in ("r", "alpha", "a", "b")}
+        for group in ("worth", "bands"):
             flat |= {f"{group}.{name}": value for name, value in dataclasses.asdict(getattr(self, group)).items()}
+        for name, weight in self.weights.items():
+            flat |= {f"weights.{name}.{part}": getattr(weight, part) for part in WEIGHT_PARTS}
         return flat
 
     def to_json(self) -> str:
-        """The model as stored in table ``models``."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """The model as stored in table ``models``. A weight is the list of its `WEIGHT_PARTS`."""
+        document = dataclasses.asdict(self)
+        document["weights"] = {name: list(dataclasses.astuple(weight)) for name, weight in self.weights.items()}
+        return json.dumps(document, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> RiskModel:
@@ -122,22 +163,35 @@ class RiskModel:
         except ValueError as error:
             raise ModelError(f"stored risk model is not JSON: {error}") from error
         # Missing names must not become defaults here: SQL reads the same text and would see zeros.
-        parts = {"rhythm": Rhythm, "evidence": Evidence, "bands": Bands}
-        _same_names("the model", document, cls)
+        parts = {"base": Base, "worth": Worth, "bands": Bands}
+        _same_names("the model", document, _names(cls))
         for name, part in parts.items():
-            _same_names(name, document[name], part)
-        groups = {name: part(**document[name]) for name, part in parts.items()}
+            _same_names(name, document[name], _names(part))
+        _same_names("weights", document["weights"], FEATURES)
         try:
-            return cls(**{**document, **groups, "activity_kinds": tuple(document["activity_kinds"])})
-        except TypeError as error:
+            groups = {name: part(**document[name]) for name, part in parts.items()}
+            weights = {name: Weight(*_numbers(document["weights"][name])) for name in FEATURES}
+            kinds = tuple(document["activity_kinds"])
+            return cls(**{**document, **groups, "weights": weights, "activity_kinds": kinds})
+        except (TypeError, ValueError) as error:
             raise ModelError(f"stored risk model cannot be read: {error}") from error
 
 
-def _same_names(where: str, found: Any, shape: Any) -> None:
-    names = {part.name for part in dataclasses.fields(shape)}
-    if not isinstance(found, dict) or set(found) != names:
-        differing = ", ".join(sorted(set(found) ^ names)) if isinstance(found, dict) else "everything"
+def _numbers(given: Any) -> list[float]:
+    if not isinstance(given, list) or len(given) != len(WEIGHT_PARTS):
+        raise ModelError(f"stored risk model cannot be read: a weight is a list of {', '.join(WEIGHT_PARTS)}")
+    return given
+
+
+def _names(shape: Any) -> tuple[str, ...]:
+    return tuple(part.name for part in dataclasses.fields(shape))
+
+
+def _same_names(where: str, found: Any, names: Iterable[str]) -> None:
+    expected = set(names)
+    if not isinstance(found, Mapping) or set(found) != expected:
+        differing = ", ".join(sorted(set(found) ^ expected)) if isinstance(found, Mapping) else "everything"
         raise ModelError(f"stored risk model cannot be read: missing or unknown in {where}: {differing}")
 
 
-DEFAULT: Final = RiskModel(version="default-1")
+DEFAULT: Final = RiskModel(version="default-2")

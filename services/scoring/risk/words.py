@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from schemas.signal import REASONS_TYPE
-from services.scoring.risk.formula import TERMS
+from services.scoring.risk.features import TERMS
 
 SMALLEST: Final = 0.05
 """Contributions in log-odds below this are not worth a sentence."""
@@ -37,6 +37,19 @@ _SENTENCES: Final[dict[str, pl.Expr]] = {
     .when(pl.col("active_days") == 1)
     .then(pl.format("came once, {} ago", _days("silence_days")))
     .otherwise(pl.format("last came {} ago, usual gap {}", _days("silence_days"), _days("usual_gap_days"))),
+    "frequency": pl.format(
+        "came on {} of the last {}",
+        pl.col("active_days").cast(pl.Int64),
+        _days("age_days"),
+    ),
+    "spend": pl.format(
+        "spends about {} a visit, lately {} % of usual",
+        _nearest(pl.col("spend_a_coming")),
+        _nearest(pl.col("spend_ratio") * 100),
+    ),
+    "contact": pl.when(pl.col("contacted"))
+    .then(pl.format("last contact without coming {} ago", _days("contact_days")))
+    .otherwise(pl.lit("no contact on record but coming")),
     "score": pl.format(
         "experience score {}, typical is {}", _nearest(pl.col("score")), _nearest(pl.col("typical_score"))
     ),
@@ -58,11 +71,6 @@ _SENTENCES: Final[dict[str, pl.Expr]] = {
     ),
     "feedback": pl.format("unhappy feedback unanswered for {}", _days("feedback_days")),
     "surveys": pl.format("asked for feedback about {} times lately", _nearest(pl.col("survey_load"))),
-    "spend": pl.format(
-        "spends {} lately, {} % of usual",
-        _either(pl.col("spend_ratio") < 1, "less", "more"),
-        _nearest(pl.col("spend_ratio") * 100),
-    ),
     "cancelled": pl.format("cancelled {} ago", _days("cancelled_days")),
 }
 
@@ -117,6 +125,12 @@ def sentences_sql(column: Callable[[str], str]) -> dict[str, str]:
         "rhythm": f"multiIf({c('active_days')} = 0, 'no purchase or renewal on record', "
         f"{c('active_days')} = 1, concat('came once, ', {_sql_days(c('silence_days'))}, ' ago'), "
         f"concat('last came ', {_sql_days(c('silence_days'))}, ' ago, usual gap ', {_sql_days(c('usual_gap_days'))}))",
+        "frequency": f"concat('came on ', toString(toInt64({c('active_days')})), ' of the last ', "
+        f"{_sql_days(c('age_days'))})",
+        "spend": f"concat('spends about ', {_sql_nearest(c('spend_a_coming'))}, ' a visit, lately ', "
+        f"{_sql_nearest(c('spend_ratio') + ' * 100')}, ' % of usual')",
+        "contact": f"if({c('contacted')}, concat('last contact without coming ', {_sql_days(c('contact_days'))}, "
+        "' ago'), 'no contact on record but coming')",
         "score": f"concat('experience score ', {_sql_nearest(c('score'))}, ', typical is ', "
         f"{_sql_nearest(c('typical_score'))})",
         "trend": f"concat('experience is getting ', if({c('trend')} < 0, 'worse', 'better'), ', ', "
@@ -129,7 +143,5 @@ def sentences_sql(column: Callable[[str], str]) -> dict[str, str]:
         f"for ', {_sql_days(c('complaint_days'))}))",
         "feedback": f"concat('unhappy feedback unanswered for ', {_sql_days(c('feedback_days'))})",
         "surveys": f"concat('asked for feedback about ', {_sql_nearest(c('survey_load'))}, ' times lately')",
-        "spend": f"concat('spends ', if({c('spend_ratio')} < 1, 'less', 'more'), ' lately, ', "
-        f"{_sql_nearest(c('spend_ratio') + ' * 100')}, ' % of usual')",
         "cancelled": f"concat('cancelled ', {_sql_days(c('cancelled_days'))}, ' ago')",
     }

@@ -56,6 +56,9 @@ def reference(log: Sequence[Event], activity: Sequence[str]) -> tuple[dict[str, 
         scale[f"spend_{half_life}"] = math.fsum(map(abs, faded))
     state["spend_micros"] = sum(m for _, m in money)
     sent = [e for e, _, _ in events if e.kind == "survey_sent"]
+    contacts = [e for e, _, _ in events if e.kind not in activity]
+    state["contact_load"] = math.fsum(_faded(last - e.occurred_us, "slow") for e in contacts)
+    state["last_contact_at"] = max((e.occurred_us for e in contacts), default=0)
     state["survey_load"] = math.fsum(_faded(last - e.occurred_us, "slow") for e in sent)
 
     felt = [(e, v, w) for e, v, w in events if any(w)]

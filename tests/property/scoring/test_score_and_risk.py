@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.scoring.expressions import Arrays
 from services.scoring.judge import assess, grounds
 from services.scoring.risk.bands import next_band
-from services.scoring.risk.formula import TERMS
+from services.scoring.risk.features import TERMS
 from services.scoring.risk.model import DEFAULT
 from services.scoring.risk.words import SMALLEST, reasons
 from services.scoring.score import PRIOR_VALENCE

@@ -210,7 +210,8 @@ def test_days_horizon_and_kinds() -> None:
     assert kinds == ("purchase", "renewal")
     days = active_days(events, kinds, _at(50))
     assert days.day.tolist() == [START + 1, START + 11]
-    assert days.amount.tolist() == [3.0, 1.0]
+    assert days.comings.tolist() == [2, 1]
+    assert days.money.weight.tolist() == [5.0, -2.0, 1.0], "the refund is of somebody who never came"
     assert usual_horizon(days) == 10
     daily = active_days(read_events(_events([("a", d, "purchase", 1.0) for d in range(20)])), kinds, _at(50))
     assert usual_horizon(daily) == 7

@@ -13,10 +13,12 @@ import polars as pl
 import pytest
 
 from schemas.state_layout import FLOATS, INTS
+from schemas.tables import ACTIVITY_DAYS
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays
-from services.scoring.risk.formula import TERMS, Risk, risk
-from services.scoring.risk.model import DEFAULT, Bands, Evidence, ModelError, Rhythm, RiskModel
+from services.scoring.risk.features import BASE_LIMIT, TERMS
+from services.scoring.risk.formula import Risk, risk
+from services.scoring.risk.model import DEFAULT, Bands, Base, ModelError, RiskModel, Weight, Worth
 from services.scoring.risk.words import SMALLEST, move, reasons, sentences_sql
 from services.scoring.score import score
 
@@ -24,8 +26,12 @@ NOW_US = 20_000 * DAY_US
 TODAY = 20_000
 
 
-def assessed(model: RiskModel = DEFAULT, /, **columns: float) -> Risk:
+def assessed(model: RiskModel = DEFAULT, /, **columns: Any) -> Risk:
     state: dict[str, Any] = {name: np.array([float(columns.get(name, 0))]) for name in (*FLOATS, *INTS)}
+    days = np.zeros((1, ACTIVITY_DAYS), dtype=np.uint16)
+    kept = columns.get("days", ())
+    days[0, ACTIVITY_DAYS - len(kept) :] = kept
+    state["activity_days"] = days
     now = np.array([float(NOW_US)])
     o = Arrays()
     return risk(o, state, score(o, state, now), model.parameters(), now)
@@ -44,10 +50,11 @@ def moved(name: str, **columns: float) -> float:
     return float(assessed(**columns).contributions[name][0])
 
 
+EXTREME = 1 / (1 + math.exp(BASE_LIMIT))
 Grid = npt.NDArray[np.float64]
 
 
-def none_within_by_integration(rhythm: Rhythm, x: int, last: float, seen: float, horizon: float) -> float:
+def none_within_by_integration(rhythm: Base, x: int, last: float, seen: float, horizon: float) -> float:
     """P(no purchase within the horizon | x repeats, the last at ``last``, watched for ``seen``), straight from the
     story: purchases are Poisson at a gamma rate while alive, and after each, also the first, a customer leaves with
     a beta probability. Integrated over rate and probability on a grid."""
@@ -72,27 +79,27 @@ def none_within_by_integration(rhythm: Rhythm, x: int, last: float, seen: float,
 
 
 @pytest.mark.parametrize(
-    "rhythm", [Rhythm(), Rhythm(r=1.4, alpha=40.0, a=0.3, b=4.0), Rhythm(r=0.3, alpha=5.0, a=2.0, b=1.0)]
+    "rhythm", [Base(), Base(r=1.4, alpha=40.0, a=0.3, b=4.0), Base(r=0.3, alpha=5.0, a=2.0, b=1.0)]
 )
 @pytest.mark.parametrize(
     ("active_days", "first_days_ago", "last_days_ago"),
     [(1, 0, 0), (1, 40, 40), (1, 400, 400), (2, 90, 60), (5, 120, 3), (5, 400, 200), (32, 200, 5), (32, 900, 90)],
 )
 def test_base_rate_is_the_integral_over_the_model(
-    rhythm: Rhythm, active_days: int, first_days_ago: int, last_days_ago: int
+    rhythm: Base, active_days: int, first_days_ago: int, last_days_ago: int
 ) -> None:
-    model = dataclasses.replace(DEFAULT, rhythm=rhythm)
+    model = dataclasses.replace(DEFAULT, base=rhythm)
     judged = assessed(model, **came(last_days_ago, active_days, first_days_ago))
     base = 1 / (1 + math.exp(-float(judged.contributions["rhythm"][0])))
     seen, last = float(first_days_ago), float(first_days_ago - last_days_ago)
     expected = none_within_by_integration(rhythm, active_days - 1, last, seen, model.horizon_days)
-    assert base == pytest.approx(min(max(expected, 1e-6), 1 - 1e-6), rel=1e-6)
+    assert base == pytest.approx(min(max(expected, EXTREME), 1 - EXTREME), rel=1e-6)
 
 
 def test_base_rate_against_simulated_customers() -> None:
     """The same number by brute force: draw customers, keep those with the same past, count who does not come."""
     generator = np.random.default_rng(11)
-    rhythm, draws, seen, horizon = Rhythm(), 400_000, 90.0, 30.0
+    rhythm, draws, seen, horizon = Base(), 400_000, 90.0, 30.0
     rate = generator.gamma(rhythm.r, 1 / rhythm.alpha, draws)
     leave = generator.beta(rhythm.a, rhythm.b, draws)
     at, alive = np.zeros(draws), generator.random(draws) >= leave
@@ -139,7 +146,7 @@ WEEK = 7 * DAY_US
         ("volatility", {"last_event_at": NOW_US, "ease_slow_w": 2.0, "ease_slow_q": 2.0}, 0.5 * 0.5),
         ("worst", {"worst_severity": 2.0, "worst_at": NOW_US - 90 * DAY_US}, 0.35 * 1.0),
         ("complaints", {"open_complaints": 1, "open_complaint_since": NOW_US}, 0.35),
-        ("complaints", {"open_complaints": 2, "open_complaint_since": NOW_US - WEEK}, 0.7 + 0.3 * math.log(2)),
+        ("complaints", {"open_complaints": 2, "open_complaint_since": NOW_US - WEEK}, 0.7 + 0.13 * math.log(8)),
         ("complaints", {"open_complaints": 4, "open_complaint_since": NOW_US}, 0.35 * 3),
         ("complaints", {"open_complaints": 0, "open_complaint_since": 0}, 0.0),
         ("feedback", {"last_feedback_at": NOW_US, "last_follow_up_at": NOW_US - 1}, 0.3),
@@ -157,10 +164,10 @@ def test_each_term_by_hand(name: str, columns: dict[str, float], expected: float
 
 
 def spending(fast_a_day: float, slow_a_day: float, days: float = 10_000) -> dict[str, float]:
-    """Decayed sums of a steady spend over ``days``."""
+    """Decayed sums of a steady spend over ``days`` on which the customer came, the last of them now."""
     fast = fast_a_day * 7 / math.log(2) * (1 - 2 ** (-days / 7))
     slow = slow_a_day * 90 / math.log(2) * (1 - 2 ** (-days / 90))
-    return {"spend_fast": fast, "spend_slow": slow, "last_event_at": NOW_US, "first_event_at": NOW_US - days * DAY_US}
+    return {"spend_fast": fast, "spend_slow": slow, "last_event_at": NOW_US, **came(0, 2, int(days))}
 
 
 @pytest.mark.parametrize(
@@ -171,18 +178,58 @@ def test_spend_counts_against_the_customers_own_level(fast: float, slow: float, 
     assert moved("spend", **spending(fast, slow)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_value_at_risk_is_risk_times_expected_spend() -> None:
-    judged = assessed(**spending(3, 3), **came(1, 30, 60))
-    assert float(judged.expected_spend[0]) == pytest.approx(3 * 30)
-    assert float(judged.value_at_risk[0]) == pytest.approx(90 * float(judged.risk[0]))
+def test_silence_is_no_change_of_spending() -> None:
+    later = spending(2, 2) | {"last_activity_at": NOW_US - 20 * DAY_US, "last_event_at": NOW_US - 20 * DAY_US}
+    assert moved("spend", **later) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_first_purchase_is_not_a_habit() -> None:
-    judged = assessed(spend_fast=100.0, spend_slow=100.0, first_event_at=NOW_US, last_event_at=NOW_US)
-    week = 90 / math.log(2) * (1 - 2 ** (-7 / 90))
-    assert float(judged.expected_spend[0]) == pytest.approx(100 / week * 30)
-    refunded = assessed(spend_fast=-5.0, spend_slow=-5.0, first_event_at=NOW_US, last_event_at=NOW_US)
-    assert float(refunded.value_at_risk[0]) == 0
+def test_value_at_risk_is_risk_times_spend_while_coming() -> None:
+    visits = {"activities": 10.0, "spend_micros": 10 * 35e6}
+    judged = assessed(**came(1, 30, 60), **visits)
+    rate = (DEFAULT.base.r + 29) / (DEFAULT.base.alpha + 60)
+    assert float(judged.expected_spend[0]) == pytest.approx(rate * 30 * 35)
+    assert float(judged.value_at_risk[0]) == pytest.approx(rate * 30 * 35 * float(judged.risk[0]))
+    drawn = dataclasses.replace(DEFAULT, worth=Worth(p=3.0, q=4.0, gamma=60.0))
+    own = 3.0 * (60.0 + 350.0) / (3.0 * 10 + 4.0 - 1)
+    assert float(assessed(drawn, **came(1, 30, 60), **visits).expected_spend[0]) == pytest.approx(rate * 30 * own)
+
+
+def test_who_never_came_or_only_took_money_back_has_no_value_at_risk() -> None:
+    assert float(assessed(spend_micros=5e6, activities=0).value_at_risk[0]) == 0
+    assert float(assessed(**came(1, 1, 1), activities=1, spend_micros=-5e6).value_at_risk[0]) == 0
+
+
+WINDOWS = {
+    "comings_third": 2.0,
+    "comings_one": 3.0,
+    "comings_four": 4.0,
+    "silence_over_longest": math.log1p(5 / 60) / math.log(2),
+    "silence_over_last": math.log1p(5 / 2) / math.log(2),
+    "last_gap_over_mean": math.log(3 / (95 / 3 + 1)) / math.log(2),
+    "gap_variability": math.log1p(math.sqrt((60**2 + 33**2 + 2**2) / 3 - (95 / 3) ** 2) / (95 / 3)) / math.log(2),
+    # longer than 5 days of silence: 60 and 33; longer than 5 + 30: 60
+    "own_gaps": None,
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_own_rhythm_by_hand(name: str) -> None:
+    """Four days: 100, 40, 7 and 5 days ago."""
+    of = next(term for term, names in TERMS.items() if name in names)
+    one = {**DEFAULT.weights, name: Weight(1.0, 0.0, -1e9, 1e9)}
+    history = {**came(5, 4, 100), "days": [TODAY - 100, TODAY - 40, TODAY - 7, TODAY - 5]}
+    weighed = assessed(dataclasses.replace(DEFAULT, weights=one), **history)
+    plain = assessed(**history)
+    moved_by = float(weighed.contributions[of][0] - plain.contributions[of][0])
+    wanted = WINDOWS[name]
+    if wanted is None:
+        base = float(plain.contributions["rhythm"][0])
+        chance = 1 / (1 + math.exp(-base))
+        assert moved_by == pytest.approx(math.log((1 + 2 * chance) / (1 + 2 * (1 - chance))) - base)
+    elif name.startswith("comings"):
+        assert moved_by == pytest.approx(math.log1p({2.0: 2, 3.0: 2, 4.0: 4}[wanted]))
+    else:
+        assert moved_by == pytest.approx(wanted * math.log(2))
 
 
 def test_confidence_grows_with_felt_evidence_and_with_rhythm() -> None:
@@ -196,18 +243,23 @@ def test_confidence_grows_with_felt_evidence_and_with_rhythm() -> None:
     assert confidence(active_days=2, **felt) == pytest.approx(0.75)
 
 
-def test_the_intercept_is_what_reasons_are_counted_from() -> None:
-    other = dataclasses.replace(DEFAULT, intercept=-1.5)
+def test_reasons_are_counted_from_the_average_customer() -> None:
+    other = dataclasses.replace(DEFAULT, base_mean=-1.5)
     columns = came(30, 4, 100)
     one, two = assessed(**columns), assessed(other, **columns)
     assert float(one.log_odds[0]) == pytest.approx(float(two.log_odds[0]))
     assert float(two.contributions["rhythm"][0]) == pytest.approx(float(one.contributions["rhythm"][0]) + 1.5)
+    shifted = assessed(dataclasses.replace(DEFAULT, intercept=0.4), **columns)
+    assert float(shifted.log_odds[0]) == pytest.approx(float(one.log_odds[0]) + 0.4)
+    steeper = assessed(dataclasses.replace(DEFAULT, base_mean=1.0, base_slope=0.5), **columns)
+    assert float(steeper.log_odds[0]) == pytest.approx(1.5 * (float(one.log_odds[0]) - 1.0) + 1.0)
 
 
 def test_no_risk_is_certain() -> None:
     sure = dataclasses.replace(DEFAULT, no_activity_log_odds=500.0)
-    assert float(assessed(sure).risk[0]) == 1 - 1e-6
-    assert float(assessed(dataclasses.replace(DEFAULT, no_activity_log_odds=-500.0)).risk[0]) == 1e-6
+    assert float(assessed(sure).risk[0]) == pytest.approx(1 - 1e-6, abs=1e-12)
+    never = dataclasses.replace(DEFAULT, no_activity_log_odds=-500.0)
+    assert float(assessed(never).risk[0]) == pytest.approx(1e-6, rel=1e-6)
 
 
 FACTS: dict[str, Any] = {
@@ -225,6 +277,10 @@ FACTS: dict[str, Any] = {
     "feedback_days": 1.9,
     "survey_load": 4.5,
     "spend_ratio": 0.555,
+    "spend_a_coming": 34.6,
+    "age_days": 120.2,
+    "contacted": True,
+    "contact_days": 3.2,
     "cancelled_days": 2.0,
 }
 
@@ -251,8 +307,10 @@ def said(name: str, **changes: Any) -> str:
         ("complaints", {"open_complaints": 1, "complaint_days": 1.0}, "complaint open for 1 day"),
         ("feedback", {}, "unhappy feedback unanswered for 1 day"),
         ("surveys", {}, "asked for feedback about 5 times lately"),
-        ("spend", {}, "spends less lately, 56 % of usual"),
-        ("spend", {"spend_ratio": 1.5}, "spends more lately, 150 % of usual"),
+        ("spend", {}, "spends about 35 a visit, lately 56 % of usual"),
+        ("frequency", {}, "came on 3 of the last 120 days"),
+        ("contact", {}, "last contact without coming 3 days ago"),
+        ("contact", {"contacted": False}, "no contact on record but coming"),
         ("cancelled", {}, "cancelled 2 days ago"),
     ],
 )
@@ -261,7 +319,7 @@ def test_reasons_in_words(name: str, changes: dict[str, Any], sentence: str) -> 
 
 
 def test_reasons_come_by_size_and_small_ones_are_left_out() -> None:
-    moves = [0.1, -2.0, SMALLEST, SMALLEST * 0.99, 0.1, 0.0, 0.0, 0.0, 0.0, 0.3]
+    moves = [0.1, -2.0, SMALLEST, SMALLEST * 0.99, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.3]
     judged = {**FACTS, **{move(term): moved for term, moved in zip(TERMS, moves, strict=True)}}
     told, nothing = reasons(pl.DataFrame([judged, {**FACTS, **{move(term): 0.0 for term in TERMS}}])).to_list()
     assert nothing == []
@@ -280,8 +338,9 @@ def test_a_stored_model_comes_back_as_it_was() -> None:
         "fit-7",
         horizon_days=45.5,
         activity_kinds=("purchase",),
-        rhythm=Rhythm(r=0.1 + 0.2),
-        evidence=Evidence(score=-1 / 3),
+        base=Base("bg", r=0.1 + 0.2),
+        weights={**DEFAULT.weights, "score": Weight(-1 / 3, 50.0, 0.0, 100.0)},
+        worth=Worth(2.0, 3.0, 4.0),
         bands=Bands(elevated_enter=0.4, elevated_leave=0.3, high_enter=0.5, high_leave=0.5),
     )
     for model in (DEFAULT, other):
@@ -309,17 +368,22 @@ def stored(**changes: Any) -> str:
         ("[]", "missing or unknown in the model"),
         (stored(horizon_days=...), "missing or unknown in the model: horizon_days"),
         (stored(season=1), "missing or unknown in the model: season"),
-        (stored(rhythm__alpha=...), "missing or unknown in rhythm: alpha"),
-        (stored(evidence__weather=0.1), "missing or unknown in evidence: weather"),
+        (stored(base__alpha=...), "missing or unknown in base: alpha"),
+        (stored(weights__weather=[0.1, 0, 0, 0]), "missing or unknown in weights: weather"),
         (stored(bands=3), "missing or unknown in bands"),
         (stored(horizon_days="30"), "cannot be read"),
         (stored(activity_kinds=None), "cannot be read"),
-        (stored(activity_kinds=["emotion"]), "activity_kinds must be some of"),
+        (stored(activity_kinds=["review_due"]), "activity_kinds must be some of"),
         (stored(activity_kinds=[]), "activity_kinds must be some of"),
         (stored(version=""), "needs a version"),
-        (stored(horizon_days=0), "horizon and rhythm parameters must be positive"),
-        (stored(rhythm__r=-0.5), "horizon and rhythm parameters must be positive"),
-        (stored(evidence__score=math.inf), "evidence.score must be a finite number"),
+        (stored(horizon_days=0), "horizon and base parameters must be positive"),
+        (stored(base__r=-0.5), "horizon and base parameters must be positive"),
+        (stored(base__variant="pareto"), "base.variant must be one of bg, mbg"),
+        (stored(weights__score=[math.inf, 0, 0, 1]), "weights.score.slope must be a finite number"),
+        (stored(weights__score=[1, 0, 2, 1]), "weights.score has a low above its high"),
+        (stored(weights__score=[1, 0, 2]), "a weight is a list of slope, mean, low, high"),
+        (stored(weights__score=...), "missing or unknown in weights: score"),
+        (stored(worth__q=0.5), "worth needs p above 0"),
         (stored(bands__high_enter=1.0), "band levels must ascend"),
         (stored(bands__high_leave=0.95), "band levels must ascend"),
         (stored(bands__elevated_leave=0.9), "band levels must ascend"),
@@ -332,9 +396,21 @@ def test_a_model_that_cannot_be_used_is_refused_by_name(text: str, message: str)
 
 def test_parameters_are_every_number_by_its_dotted_name() -> None:
     parameters = DEFAULT.parameters()
-    assert parameters["rhythm.alpha"] == DEFAULT.rhythm.alpha
-    assert {name.split(".")[-1] for name in parameters if name.startswith("evidence.")} == {
-        *(set(TERMS) - {"rhythm"}),
-        "complaint_age",
-    }
+    assert parameters["base.alpha"] == DEFAULT.base.alpha
+    assert parameters["base.modified"] == 1.0
+    assert parameters["weights.score.slope"] == DEFAULT.weights["score"].slope
     assert all(isinstance(number, float) for number in parameters.values())
+
+
+def test_what_the_company_can_end_lowers_the_risk_to_what_it_would_be() -> None:
+    troubled = {
+        "open_complaints": 1,
+        "open_complaint_since": NOW_US - WEEK,
+        "survey_load": 5.0,
+        "last_event_at": NOW_US,
+    }
+    judged, without = assessed(**troubled), assessed(**{**troubled, "open_complaints": 0})
+    left = float(judged.log_odds[0]) - float(judged.relief["complaints"][0])
+    assert left == pytest.approx(float(without.log_odds[0]))
+    assert float(judged.relief["surveys"][0]) == pytest.approx(0.16)
+    assert float(judged.relief["feedback"][0]) == 0
