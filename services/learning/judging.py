@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from services.learning import features
-from services.learning.activity import DAY_US, read_events
+from services.learning.activity import CANCELLING, COMMITTING, DAY_US, read_events
 from services.learning.errors import TooLittle
 from services.learning.fitting import ExperienceAt, History
 from services.learning.measures import SURE
@@ -83,19 +83,41 @@ def risks(
 
     Raises `TooLittle` if nobody is known by then.
     """
-    horizon = model.horizon_days
     before = read_events(events).filter(pl.col("occurred_at") < as_of_us)
     everybody = before.select("customer_id").unique().sort("customer_id")
     if not everybody.height:
         raise TooLittle("no customer is known before the as-of date: choose a later one")
-    absent = 1.0 / (1.0 + np.exp(-model.no_activity_log_odds))
-    if not before.get_column("kind").is_in(list(model.kinds)).any():
-        return everybody.with_columns(pl.lit(absent).alias("risk"))
-    history = History(before, as_of_us, model.kinds, experience)
-    known = features.known_at(history.days, as_of_us / DAY_US)
-    base = features.base_log_odds(model.base.rates(), known.histories(), horizon)
-    judged = judge(model, base, history.matrix(known, base, horizon))
-    found = pl.DataFrame({"customer_id": history.days.customers.gather(known.row), "risk": judged.risk})
-    return everybody.join(found, on="customer_id", how="left", maintain_order="left").with_columns(
-        pl.col("risk").fill_null(absent)
-    )
+    came = before.filter(pl.col("kind").is_in(list(model.kinds))).select("customer_id").unique()
+    parts = []
+    if came.height:
+        history = History(before, as_of_us, model.kinds, experience)
+        known = features.known_at(history.days, as_of_us / DAY_US)
+        base = features.base_log_odds(model.base.rates(), known.histories(), model.horizon_days)
+        judged = judge(model, base, history.matrix(known, base, model.horizon_days))
+        parts.append(pl.DataFrame({"customer_id": history.days.customers.gather(known.row), "risk": judged.risk}))
+    never = before.join(came, on="customer_id", how="anti")
+    if never.height:
+        facts = None if experience is None else experience(before, as_of_us)
+        parts.append(_never_came(model, never, as_of_us, facts))
+    return everybody.join(pl.concat(parts), on="customer_id", how="left", maintain_order="left")
+
+
+def _never_came(model: LearntModel, events: pl.DataFrame, as_of_us: int, facts: pl.DataFrame | None) -> pl.DataFrame:
+    """Those of whom there are other events only: what describes comings says nothing of them, what was felt does."""
+
+    def latest(kinds: Sequence[str]) -> pl.Expr:
+        return pl.col("occurred_at").filter(pl.col("kind").is_in(list(kinds))).max().fill_null(0)
+
+    last = events.group_by("customer_id").agg(latest(CANCELLING).alias("ended"), latest(COMMITTING).alias("committed"))
+    ended, committed = (last.get_column(name).to_numpy() for name in ("ended", "committed"))
+    faded = np.exp2((ended - as_of_us) / DAY_US / features.SPEND_HALF_LIVES[1])
+    matrix = np.tile(np.array(model.weights.means), (last.height, 1))
+    matrix[:, FEATURES.index("cancelled")] = np.where(ended > committed, faded, 0.0)
+    if facts is None:
+        facts = pl.DataFrame({"customer_id": []}, schema={"customer_id": pl.String})
+    felt = features.experience(facts, last.get_column("customer_id"))
+    matrix[:, [FEATURES.index(name) for name in features.EXPERIENCE]] = felt
+    _, _, added = model.weights.parts(np.zeros(last.height), matrix)
+    said = [FEATURES.index(name) for name in (*features.EXPERIENCE, "cancelled")]
+    log_odds = np.clip(model.no_activity_log_odds + added[:, said].sum(axis=1), -LIMIT, LIMIT)
+    return last.select("customer_id", pl.Series("risk", 1.0 / (1.0 + np.exp(-log_odds))))
