@@ -308,7 +308,7 @@ def _exposures(
                 row[part.get_column("well").to_numpy()],
             )
         )
-    return exposed, int(places.get_column("customers").max())
+    return exposed, int(places.get_column("customers").to_numpy().max())
 
 
 def _populations(
