@@ -106,20 +106,27 @@ def _means(of: Ints, values: Floats) -> Floats:
         return np.asarray(np.bincount(of, values) / np.bincount(of))
 
 
-def contrast(population: Population, exposed: npt.NDArray[np.intp]) -> Effect | None:
-    """The effect on the rows ``exposed`` (places, each once); None if there is too little to compare."""
+def contrast(
+    population: Population, exposed: npt.NDArray[np.intp], aside: npt.NDArray[np.intp] | None = None
+) -> Effect | None:
+    """The effect on the rows ``exposed`` (places, each once); None if there is too little to compare.
+
+    Rows ``aside`` that are not exposed are no measure for those who are, and are not among the others.
+    """
     stratum, residual = population.stratum, population.residual
-    number = np.bincount(stratum)
-    inside = np.bincount(stratum[exposed], minlength=len(number))
-    outside = number - inside
+    other = np.ones(len(stratum), dtype=np.bool_)
+    if aside is not None:
+        other[aside] = False
+    other[exposed] = False
+    strata = int(stratum.max()) + 1
+    inside = np.bincount(stratum[exposed], minlength=strata)
+    outside = np.bincount(stratum[other], minlength=strata)
     usable = (inside > 0) & (outside >= LEAST_OTHERS)
     exposed = exposed[usable[stratum[exposed]]]
-    other = usable[stratum]
-    other[exposed] = False
-    others = np.flatnonzero(other)
+    others = np.flatnonzero(other & usable[stratum])
     if not len(exposed):
         return None
-    total = np.bincount(stratum[others], residual[others], len(number))
+    total = np.bincount(stratum[others], residual[others], strata)
     level = np.where(usable, total / np.maximum(outside, 1), 0.0)
     n = len(exposed)
     excess = residual[exposed] - level[stratum[exposed]]

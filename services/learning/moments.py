@@ -3,8 +3,9 @@
 At each date, customers are told apart by what they felt at a touchpoint in a window before it, and looked at in the
 horizon after it: did they come back, what did they say, what did they spend. What was to be expected of them is the
 base chance (staying), what they spent before (spending) or nothing of their own (saying), each corrected by how far it
-was off for others of like base chance at the same date (`contrast`). All comparisons are corrected together for their
-number (Benjamini, Hochberg: Controlling the false discovery rate, Journal of the Royal Statistical Society B 57, 1995).
+was off for others of like base chance at the same date, who felt it neither badly nor well (`contrast`). All comparisons
+are corrected together for their number (Benjamini, Hochberg: Controlling the false discovery rate, Journal of the Royal
+Statistical Society B 57, 1995).
 
 What is found is association: who felt badly may differ in other ways from who did not. ``among_touched`` narrows that
 down: against others who felt something at the same touchpoint, and not so.
@@ -149,9 +150,9 @@ def moments_of_truth(
     for at in exposed:
         here = _narrowed(populations, people, at.touched)
         for feeling in FEELINGS:
-            rows = at.badly if feeling == "badly" else at.well
+            rows, opposite = (at.badly, at.well) if feeling == "badly" else (at.well, at.badly)
             for outcome, population in populations.items():
-                effect = contrast(population, rows) if len(rows) else None
+                effect = contrast(population, rows, opposite) if len(rows) else None
                 if effect is None:
                     too_few += bool(len(rows))
                     continue
