@@ -3,9 +3,9 @@
 At each date, customers are told apart by what they felt at a touchpoint in a window before it, and looked at in the
 horizon after it: did they come back, what did they say, what did they spend. What was to be expected of them is the
 base chance (staying), what they spent before (spending) or nothing of their own (saying), each corrected by how far it
-was off for others of like base chance at the same date, who felt it neither badly nor well (`contrast`). All comparisons
-are corrected together for their number (Benjamini, Hochberg: Controlling the false discovery rate, Journal of the Royal
-Statistical Society B 57, 1995).
+was off for others of like base chance at the same date, who felt it neither badly nor well (`contrast`). All
+comparisons are corrected together for their number (Benjamini, Hochberg: Controlling the false discovery rate, Journal
+of the Royal Statistical Society B 57, 1995).
 
 What is found is association: who felt badly may differ in other ways from who did not. ``among_touched`` narrows that
 down: against others who felt something at the same touchpoint, and not so.

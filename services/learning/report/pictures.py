@@ -115,10 +115,15 @@ def gains(label: Floats, chance: Floats) -> tuple[Floats, Floats]:
     Customers of equal chance are called together: within them the line is straight, as in any order of them.
     """
     order = np.argsort(-chance, kind="stable")
-    reached = np.cumsum(label[order])
+    found = np.cumsum(label[order])
     ends = np.flatnonzero(np.append(np.diff(chance[order]) != 0, True))
     called = np.concatenate([[0.0], (ends + 1) / len(label)])
-    return called, np.concatenate([[0.0], reached[ends] / reached[-1]])
+    return called, np.concatenate([[0.0], found[ends] / found[-1]])
+
+
+def reached(held_out: HeldOut) -> float:
+    """Share of leavers among the `CALLED` most at risk, by the model."""
+    return float(np.interp(CALLED, *gains(held_out.label, held_out.chances[-1][1])))
 
 
 def lift_curve(held_out: HeldOut) -> bytes:
@@ -130,16 +135,15 @@ def lift_curve(held_out: HeldOut) -> bytes:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="called at random")
     grid = np.linspace(0, 1, 501)
     for (name, chance), (colour, _, line) in zip(held_out.chances, _looks(len(held_out.chances)), strict=True):
-        called, reached = gains(held_out.label, chance)
         axes.plot(
             grid,
-            np.interp(grid, called, reached),
+            np.interp(grid, *gains(held_out.label, chance)),
             color=colour,
             linewidth=2,
             linestyle=line,
             label=f"{name} (AUC {auc(held_out.label, chance):.3f})",
         )
-    at = float(np.interp(CALLED, *gains(held_out.label, held_out.chances[-1][1])))
+    at = reached(held_out)
     axes.plot([CALLED, CALLED, 0], [0, at, at], color=INK, linewidth=0.8, linestyle=(0, (1, 1)))
     axes.plot([CALLED], [at], "o", color=BLUE, markersize=6, zorder=5)
     axes.annotate(
@@ -186,7 +190,9 @@ def waterfall(example: Example) -> bytes:
         axes.text(
             outward, row, signed(size, 2), va="center", ha="left" if size > 0 else "right", fontsize=9, color=colour
         )
-        axes.plot([end, end], [row + HALF, row + 1 - HALF], color=GREY, linewidth=0.8, zorder=0)
+        axes.plot(
+            [end, end], [row + HALF, row + (1 if row == len(steps) else 1 - HALF)], color=GREY, linewidth=0.8, zorder=0
+        )
     axes.plot([ends[0], ends[0]], [0, 1 - HALF], color=GREY, linewidth=0.8, zorder=0)
     for row, at in ((0, ends[0]), (rows - 1, ends[-1])):
         axes.plot([at], [row], "D", color=INK, markersize=7)

@@ -74,5 +74,6 @@ def label(text: str, width: int = 38, lines: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """A number with its sign, and a true minus."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """A number with its sign, and a true minus; none where it rounds to 0."""
+    text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if text.strip("+\N{MINUS SIGN}0.") else text[1:]

@@ -19,9 +19,10 @@ img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .75rem 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; max-width: 34rem; }
 th { font-weight: 600; border-bottom-color: var(--soft); }
-td.n, th.n { text-align: right; white-space: nowrap; overflow-wrap: normal; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td:first-child { max-width: 16rem; }
 tr.chance td { color: var(--soft); }
 summary { cursor: pointer; color: var(--blue); margin: .75rem 0; }
 @media print { body { margin: 0; max-width: none; } details > * { display: block; } img { break-inside: avoid; } }
@@ -37,7 +38,7 @@ PAGE: Final = """<!DOCTYPE html>
 <style>{{ style }}</style>
 </head>
 <body>
-{%- macro picture(name) %}{% if name in pictures %}
+{% macro picture(name) %}{% if name in pictures %}
 <img src="data:image/png;base64,{{ pictures[name].base64 }}" alt="{{ pictures[name].says }}">
 {% endif %}{% endmacro %}
 {%- macro effects(rows, money) %}
@@ -78,7 +79,7 @@ where it predicts better than chance explains. {{ judged_by }}</p>
 on {{ q.n | count }} predictions{{ " (taken)" if name == model.base.variant and model.base_quality|length > 1 }}.
 {% else -%}
 No outcome to measure it by yet.{% endfor %}</td></tr>
-{% for row in layers %}<tr><td>+ {{ row.name }}</td><td>{{ row.about }}</td><td>{{ row.sentence }}</td></tr>
+{% for row in layers %}<tr><td>+&nbsp;{{ row.name }}</td><td>{{ row.about }}</td><td>{{ row.sentence }}</td></tr>
 {% endfor %}</table>
 
 <h2>How good the risk is</h2>
@@ -103,9 +104,9 @@ what the fit itself measured out of sample.</p>{% endif %}
 {% if not moments %}<p>Not looked at for this report.</p>
 {% else %}<p>Customers who felt a touchpoint badly or well in the {{ moments.window_days }} days before a date, against
 what was to be expected of them in the {{ moments.horizon_days }} days after: by their base chance of leaving and, for
-spending, by what they spent before; both corrected by how far off that was for like customers at the same date who felt it
-neither way. <strong>These are associations.</strong> Who felt badly may differ in other ways; the last column compares
-with others who felt something at the same touchpoint.</p>
+spending, by what they spent before; both corrected by how far off that was for like customers at the same date who
+felt it neither way. <strong>These are associations.</strong> Who felt badly may differ in other ways; the last column
+compares with others who felt something at the same touchpoint.</p>
 <p class="soft">{{ moments.customers | count }} customers at {{ moments.dates | length }}
 {{ "date" if moments.dates | length == 1 else "dates" }} ({{ moments.dates | map("day") | join(", ") }});
 {{ moments.felt_customers | count }} of them felt anything in the windows. {{ moments.tried }} comparisons,
@@ -154,7 +155,7 @@ of {{ drift.spread | number(2) }} in log-odds).</p>
 
 <h2>What it rests on</h2>
 <table>
-{% for name, value in facts %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
+{% for name, value in facts %}<tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}</table>
 {% if model.notes %}<h3>Notes of the fit</h3>
 <ul>{% for note in model.notes %}<li>{{ note }}</li>

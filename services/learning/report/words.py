@@ -13,7 +13,7 @@ from services.learning.measures import Interval
 from services.learning.model import LearntModel
 from services.learning.moments import Moment, Moments, Outcome
 from services.learning.report.content import HeldOut, ReportContent
-from services.learning.report.pictures import CALLED, gains
+from services.learning.report.pictures import CALLED, reached
 from services.learning.report.style import signed
 
 LAYERS: Final[Mapping[str, str]] = {
@@ -133,10 +133,8 @@ def _no_gain(verdict: Verdict) -> str:
 
 
 def _reached(held_out: HeldOut) -> str:
-    called, reached = gains(held_out.label, held_out.chances[-1][1])
-    below = next((share for at, share in zip(called, reached, strict=True) if at >= CALLED), 1.0)
     return (
-        f"Calling the {CALLED:.0%} of customers most at risk reaches {below:.0%} of those who leave "
+        f"Calling the {CALLED:.0%} of customers most at risk reaches {reached(held_out):.0%} of those who leave "
         f"({held_out.label.mean():.0%} of all left)."
     )
 
