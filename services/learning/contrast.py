@@ -13,7 +13,7 @@ first order (Huber's sandwich; Liang, Zeger: Longitudinal data analysis using ge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from services.learning.measures import Interval
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
 
 LEAST_CUSTOMERS: Final = 30
 """Exposed, and as many others: fewer make the normal distribution of a mean doubtful."""
@@ -33,6 +33,8 @@ LEAST_EXPECTED: Final = 5.0
 """Outcomes of either sort among the exposed, were they like the others; fewer could not be told from chance."""
 LEAST_OTHERS: Final = 5
 """In a stratum; exposed customers without so many like them are not compared."""
+MOST_OTHERS: Final = 12_000
+"""Customers whom the exposed of a large deployment are compared with; the exposed themselves are all counted."""
 LEVEL: Final = 0.90
 """Of intervals: as everywhere in learning, the 5th to the 95th percentile."""
 
@@ -42,7 +44,7 @@ class Population:
     """n rows: ``stratum`` and ``customer`` as codes from 0, what happened (``value``) and what was expected.
 
     ``chance``: whether the value is 1 or 0 and the expectation its chance. ``alike``: correlation of residuals of one
-    customer, 0..1.
+    customer, 0..1. ``measure``: places of the rows that the exposed may be compared with.
     """
 
     stratum: Ints
@@ -50,16 +52,32 @@ class Population:
     value: Floats
     expected: Floats
     chance: bool
-    alike: float = 0.0
+    alike: float
+    measure: Rows
 
-    @property
-    def residual(self) -> Floats:
-        return self.value - self.expected
+    @classmethod
+    def of(cls, stratum: Ints, customer: Ints, value: Floats, expected: Floats, *, chance: bool) -> Population:
+        """With `likeness` worked out, and at most `MOST_OTHERS` customers, evenly spaced, to compare with."""
+        every = -(-(int(customer.max()) + 1) // MOST_OTHERS)
+        measure = np.flatnonzero(customer % every == 0)
+        alike = likeness(stratum, customer, value - expected)
+        return cls(stratum, customer, value, expected, chance, alike, measure)
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Population:
-        """Some of the rows."""
-        return Population(
-            self.stratum[rows], self.customer[rows], self.value[rows], self.expected[rows], self.chance, self.alike
+    def residual(self, rows: Rows) -> Floats:
+        """What happened less what was expected."""
+        return self.value[rows] - self.expected[rows]
+
+    def take(self, rows: Rows, stratum: Ints) -> Population:
+        """Some of the rows, in strata of their own."""
+        measures = np.zeros(len(self.stratum), dtype=np.bool_)
+        measures[self.measure] = True
+        return replace(
+            self,
+            stratum=stratum,
+            customer=self.customer[rows],
+            value=self.value[rows],
+            expected=self.expected[rows],
+            measure=np.flatnonzero(measures[rows]),
         )
 
 
@@ -88,12 +106,14 @@ class Effect(BaseModel):
         return max(self.difference.low, 0.0) + min(self.difference.high, 0.0)
 
 
-def likeness(population: Population) -> float:
+def likeness(stratum: Ints, customer: Ints, residual: Floats) -> float:
     """Correlation between residuals of the same customer at different dates, within 0..1."""
-    centred = population.residual - _means(population.stratum, population.residual)[population.stratum]
-    total = np.bincount(population.customer, centred)
-    squares = np.bincount(population.customer, centred**2)
-    number = np.bincount(population.customer).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = np.bincount(stratum, residual) / np.bincount(stratum)
+    centred = residual - level[stratum]
+    total = np.bincount(customer, centred)
+    squares = np.bincount(customer, centred**2)
+    number = np.bincount(customer).astype(np.float64)
     pairs = float((number**2 - number).sum())
     variance = float(centred @ centred) / max(len(centred), 1)
     if pairs == 0 or variance == 0.0:
@@ -101,38 +121,31 @@ def likeness(population: Population) -> float:
     return float(np.clip((total**2 - squares).sum() / (pairs * variance), 0.0, 1.0))
 
 
-def _means(of: Ints, values: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.bincount(of, values) / np.bincount(of))
-
-
-def contrast(
-    population: Population, exposed: npt.NDArray[np.intp], aside: npt.NDArray[np.intp] | None = None
-) -> Effect | None:
+def contrast(population: Population, exposed: Rows, aside: Rows | None = None) -> Effect | None:
     """The effect on the rows ``exposed`` (places, each once); None if there is too little to compare.
 
     Rows ``aside`` that are not exposed are no measure for those who are, and are not among the others.
     """
-    stratum, residual = population.stratum, population.residual
-    other = np.ones(len(stratum), dtype=np.bool_)
+    stratum = population.stratum
+    barred = np.zeros(len(stratum), dtype=np.bool_)
+    barred[exposed] = True
     if aside is not None:
-        other[aside] = False
-    other[exposed] = False
-    strata = int(stratum.max()) + 1
+        barred[aside] = True
+    others = population.measure[~barred[population.measure]]
+    strata = int(stratum.max(initial=0)) + 1
     inside = np.bincount(stratum[exposed], minlength=strata)
-    outside = np.bincount(stratum[other], minlength=strata)
+    outside = np.bincount(stratum[others], minlength=strata)
     usable = (inside > 0) & (outside >= LEAST_OTHERS)
     exposed = exposed[usable[stratum[exposed]]]
-    others = np.flatnonzero(other & usable[stratum])
+    others = others[usable[stratum[others]]]
     if not len(exposed):
         return None
-    total = np.bincount(stratum[others], residual[others], strata)
+    total = np.bincount(stratum[others], population.residual(others), strata)
     level = np.where(usable, total / np.maximum(outside, 1), 0.0)
     n = len(exposed)
-    excess = residual[exposed] - level[stratum[exposed]]
+    excess = population.residual(exposed) - level[stratum[exposed]]
     difference = float(excess.mean())
-    customers = int(np.unique(population.customer[exposed]).size)
-    compared = int(np.unique(population.customer[others]).size)
+    customers, compared = (int(np.count_nonzero(np.bincount(population.customer[rows]))) for rows in (exposed, others))
     if min(customers, compared) < LEAST_CUSTOMERS:
         return None
     observed = float(population.value[exposed].mean())
@@ -144,7 +157,7 @@ def contrast(
     first = np.bincount(population.customer[exposed], (excess - difference) / n, everybody)
     # Divided by n0 - 1, as a variance about a mean of the same n0.
     share = inside / np.maximum(outside, 1) * np.sqrt(outside / np.maximum(outside - 1, 1)) / n
-    off = (residual[others] - level[stratum[others]]) * share[stratum[others]]
+    off = (population.residual(others) - level[stratum[others]]) * share[stratum[others]]
     second = np.bincount(population.customer[others], off, everybody)
     variance = float(((first - second) ** 2).sum()) * customers / (customers - 1)
     if population.chance:
@@ -173,9 +186,7 @@ def contrast(
     )
 
 
-def _enough(
-    population: Population, exposed: npt.NDArray[np.intp], others: npt.NDArray[np.intp], inside: Ints, outside: Ints
-) -> bool:
+def _enough(population: Population, exposed: Rows, others: Rows, inside: Ints, outside: Ints) -> bool:
     """Whether so many exposed would have shown either outcome often enough, by all rows of their strata together.
 
     By all rows, exposed and others: a rule that looked at the outcomes of the exposed alone would choose by result.

@@ -14,7 +14,7 @@ down: against others who felt something at the same touchpoint, and not so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ from scipy.stats import false_discovery_control
 
 from schemas.kinds import FAMILIES, Family
 from services.learning.activity import DAY_US, read_events
-from services.learning.contrast import Effect, Population, contrast, likeness
+from services.learning.contrast import Effect, Population, contrast
 from services.learning.errors import BadHistory, TooLittle
 from services.learning.strata import bins_by_day
 
@@ -321,8 +321,7 @@ def _populations(
     alike = bins_by_day(day, [chance])
 
     def chances(value: Floats, expected: Floats) -> Population:
-        plain = Population(alike, customer, value, expected, chance=True)
-        return Population(alike, customer, value, expected, chance=True, alike=likeness(plain))
+        return Population.of(alike, customer, value, expected, chance=True)
 
     left = (~seen.get_column("came")).cast(pl.Float64).to_numpy()
     found: dict[Outcome, Population] = {"left": chances(left, chance)}
@@ -341,7 +340,7 @@ def _populations(
     else:
         # Held, so that a few large amounts do not decide; both alike, so that the difference stays one of money.
         spent, before = (np.clip(values, *np.percentile(values, HELD)) for values in (spent, before))
-        found["spent"] = Population(bins_by_day(day, [before, chance]), customer, spent, before, chance=False)
+        found["spent"] = Population.of(bins_by_day(day, [before, chance]), customer, spent, before, chance=False)
     return found
 
 
@@ -354,8 +353,8 @@ def _narrowed(
     alike = bins_by_day(day, [chance])
     narrowed: dict[Outcome, Population] = {}
     for outcome, population in populations.items():
-        some = population.take(touched)
-        narrowed[outcome] = replace(some, stratum=alike if some.chance else bins_by_day(day, [some.expected, chance]))
+        stratum = alike if population.chance else bins_by_day(day, [population.expected[touched], chance])
+        narrowed[outcome] = population.take(touched, stratum)
     return narrowed
 
 

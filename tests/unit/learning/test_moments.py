@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from services.learning.contrast import Population, contrast, likeness
+from services.learning.contrast import Population, contrast
 from services.learning.errors import BadHistory, TooLittle
 from services.learning.moments import Moment, Moments, moments_of_truth
 
@@ -254,8 +254,7 @@ def test_a_customer_at_many_dates_counts_once() -> None:
 
     def of(times: int) -> Population:
         customer, day = np.tile(np.arange(300), times), np.repeat(np.arange(times), 300)
-        plain = Population(day, customer, np.tile(value, times), np.full(300 * times, 0.4), chance=True)
-        return Population(day, customer, plain.value, plain.expected, chance=True, alike=likeness(plain))
+        return Population.of(day, customer, np.tile(value, times), np.full(300 * times, 0.4), chance=True)
 
     one = contrast(of(1), exposed)
     six = contrast(of(6), np.concatenate([exposed + 300 * k for k in range(6)]))
@@ -269,7 +268,7 @@ def test_a_customer_at_many_dates_counts_once() -> None:
 def test_outcomes_that_nobody_or_everybody_shows_are_not_taken_for_certain() -> None:
     """None of 40 where 5 in 40 were due: likely by chance one time in 200, so p must not be next to nothing."""
     value = np.concatenate([np.zeros(40), (np.arange(400) % 8 == 0).astype(np.float64)])
-    population = Population(np.zeros(440, np.int64), np.arange(440), value, np.full(440, 0.1), chance=True)
+    population = Population.of(np.zeros(440, np.int64), np.arange(440), value, np.full(440, 0.1), chance=True)
     effect = contrast(population, np.arange(40))
     assert effect is None  # 4.5 would be due among all 440: too few
     effect = contrast(population, np.arange(50))
