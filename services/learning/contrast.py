@@ -29,6 +29,8 @@ Rows = npt.NDArray[np.intp]
 
 LEAST_CUSTOMERS: Final = 30
 """Exposed, and as many others: fewer make the normal distribution of a mean doubtful."""
+LEAST_FREEDOM: Final = 10.0
+"""Customers, less one, that the exposed or the others must be worth."""
 LEAST_EXPECTED: Final = 5.0
 """Outcomes of either sort among the exposed, were they like the others; fewer could not be told from chance."""
 LEAST_OTHERS: Final = 5
@@ -153,22 +155,25 @@ def contrast(population: Population, exposed: Rows, aside: Rows | None = None) -
     if population.chance and not _enough(population, exposed, others, inside, outside):
         return None
 
-    everybody = int(population.customer.max()) + 1
-    first = np.bincount(population.customer[exposed], (excess - difference) / n, everybody)
     # Divided by n0 - 1, as a variance about a mean of the same n0.
     share = inside / np.maximum(outside, 1) * np.sqrt(outside / np.maximum(outside - 1, 1)) / n
-    off = (population.residual(others) - level[stratum[others]]) * share[stratum[others]]
+    weight = share[stratum[others]]
+    of_each = np.bincount(population.customer[others], weight)
+    # Few others who stand for many, in strata where most are exposed, are worth less than their number.
+    freedom = min(float(customers), float(of_each.sum() ** 2 / (of_each**2).sum())) - 1.0
+    if freedom < LEAST_FREEDOM:
+        return None
+    off = (population.residual(others) - level[stratum[others]]) * weight
+    everybody = int(population.customer.max()) + 1
+    first = np.bincount(population.customer[exposed], (excess - difference) / n, everybody)
     second = np.bincount(population.customer[others], off, everybody)
-    variance = float(((first - second) ** 2).sum()) * customers / (customers - 1)
+    variance = float(((first - second) ** 2).sum()) * (freedom + 1.0) / freedom
     if population.chance:
-        # Among few exposed nobody, or everybody, may have the outcome: what is seen then varies less than what was due.
-        due = np.clip(population.expected[exposed] + level[stratum[exposed]], 0.0, 1.0)
-        sizes = np.bincount(population.customer[exposed])
-        design = 1.0 + population.alike * (float((sizes**2).sum()) / n - 1.0)
-        least = design * float((due * (1.0 - due)).sum()) / n**2
-        variance += max(0.0, least - float((first**2).sum()))
+        # Where an outcome is rare, few may show it by chance and then seem to vary less than they do.
+        pooled = _pooled(population, exposed, others, strata)
+        variance += max(0.0, _due(population, exposed, np.full(n, 1.0 / n), pooled) - float(first @ first))
+        variance += max(0.0, _due(population, others, weight, pooled) - float(second @ second))
     error = float(np.sqrt(variance))
-    freedom = customers - 1
     reach = float(stdtrit(freedom, 0.5 + LEVEL / 2.0)) * error
     low, high = difference - reach, difference + reach
     if population.chance:
@@ -184,6 +189,23 @@ def contrast(population: Population, exposed: Rows, aside: Rows | None = None) -
         ratio=observed / expected if expected > 0 else None,
         p=p,
     )
+
+
+def _pooled(population: Population, exposed: Rows, others: Rows, strata: int) -> Floats:
+    """Mean residual of each stratum, were the exposed like the others."""
+    rows = np.concatenate([exposed, others])
+    of = population.stratum[rows]
+    return np.asarray(np.bincount(of, population.residual(rows), strata) / np.maximum(np.bincount(of, None, strata), 1))
+
+
+def _due(population: Population, rows: Rows, weight: Floats, pooled: Floats) -> float:
+    """Variance of the weighted sum of outcomes that chance makes by itself; rows of one customer as alike as usual."""
+    chance = np.clip(population.expected[rows] + pooled[population.stratum[rows]], 0.0, 1.0)
+    of = population.customer[rows]
+    own = float((weight**2).sum())
+    together = float((np.bincount(of, weight) ** 2).sum())
+    design = 1.0 + population.alike * (together / own - 1.0)
+    return design * float((weight**2 * chance * (1.0 - chance)).sum())
 
 
 def _enough(population: Population, exposed: Rows, others: Rows, inside: Ints, outside: Ints) -> bool:

@@ -69,6 +69,16 @@ class Moment(BaseModel):
     found: bool
     among_touched: Effect | None
 
+    @property
+    def holds_there(self) -> bool | None:
+        """Whether it is the same, surely, against others who felt something at the same touchpoint; None: too few.
+
+        Where it is not, the finding may be of who goes there rather than of how it felt.
+        """
+        if self.among_touched is None:
+            return None
+        return self.among_touched.at_least * self.effect.difference.mean > 0.0
+
 
 class Moments(BaseModel):
     """All comparisons, by outcome; within one those found first, then by what they surely amount to.

@@ -58,7 +58,8 @@ PAGE: Final = """<!DOCTYPE html>
 <td class="n">{{ (m.effect.ratio | number(2)) if m.effect.ratio is not none }}</td>
 <td class="n">{{ (m.q | number(3)) if m.q >= 0.001 else "< 0.001" }}</td>
 <td class="n">{% if m.among_touched is none %}too few{% else -%}
-{{ m.among_touched.difference | interval(2 if money else 1, 1 if money else 100) }}{% endif %}</td></tr>
+{{ m.among_touched.difference | interval(2 if money else 1, 1 if money else 100) }}
+{%- if m.found and not m.holds_there %}<br>not surely{% endif %}{% endif %}</td></tr>
 {% endfor %}</table></div>
 {%- endmacro %}
 <h1>Loyalty risk: what was learnt</h1>
@@ -106,7 +107,8 @@ what the fit itself measured out of sample.</p>{% endif %}
 what was to be expected of them in the {{ moments.horizon_days }} days after: by their base chance of leaving and, for
 spending, by what they spent before; both corrected by how far off that was for like customers at the same date who
 felt it neither way. <strong>These are associations.</strong> Who felt badly may differ in other ways; the last column
-compares with others who felt something at the same touchpoint.</p>
+compares with others who felt something at the same touchpoint. Where that says "not surely", the finding may be of who
+goes there rather than of how it felt.</p>
 <p class="soft">{{ moments.customers | count }} customers at {{ moments.dates | length }}
 {{ "date" if moments.dates | length == 1 else "dates" }} ({{ moments.dates | map("day") | join(", ") }});
 {{ moments.felt_customers | count }} of them felt anything in the windows. {{ moments.tried }} comparisons,

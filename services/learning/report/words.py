@@ -141,7 +141,8 @@ def _reached(held_out: HeldOut) -> str:
 
 def found_in_words(moments: Moments) -> str:
     """How much of what was tried is a finding, and the first of them."""
-    left = [m for m in moments.of("left") if m.found]
+    # Of findings, one that does not hold against others at the same touchpoint is no headline.
+    left = sorted((m for m in moments.of("left") if m.found), key=lambda m: m.holds_there is False)
     if not left:
         return (
             f"No feeling at any touchpoint goes with leaving or staying beyond the base rate, as far as "

@@ -274,3 +274,25 @@ def test_outcomes_that_nobody_or_everybody_shows_are_not_taken_for_certain() -> 
     effect = contrast(population, np.arange(50))
     assert effect is not None
     assert 0.001 < effect.p < 0.2
+
+
+def test_many_others_are_stood_for_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, base = _company(11, 1500, {("support", True): 0.25})
+    whole = _one(_run(events, base), "left", "support", "badly").effect
+    monkeypatch.setattr("services.learning.contrast.MOST_OTHERS", 400)
+    some = _one(_run(events, base), "left", "support", "badly").effect
+    assert some.customers == whole.customers
+    assert some.others < 400 < whole.others
+    assert some.difference.mean == pytest.approx(whole.difference.mean, abs=0.05)
+    assert some.difference.high - some.difference.low > whole.difference.high - whole.difference.low
+
+
+def test_who_goes_there_is_told_from_how_it_felt() -> None:
+    """Everybody who is at the desk tends to leave, however it felt: found, and not held against others there."""
+    events, base = _company(12, 1500, {("support", True): 0.25, ("support", False): 0.25, ("delivery", True): 0.25})
+    result = _run(events, base)
+    support, delivery = _one(result, "left", "support", "badly"), _one(result, "left", "delivery", "badly")
+    assert support.found
+    assert support.holds_there is False
+    assert delivery.found
+    assert delivery.holds_there is True
