@@ -44,6 +44,18 @@ MOST_COPIES = 3
 # A broker that lives for a few tests does not earn back what the optimising compiler costs: half of its start.
 QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
 
+# Kafka maps its indexes into memory. A page that a full disk has no room for is an InternalError there, which Kafka
+# takes for a failed request and goes on: the batch stays in the log's file and the next one is given the same offsets.
+# Readers then differ in what stands at a place, and the recovery after a kill may throw the whole segment away. So the
+# fault has to end the process at once, as a failed write does; the JVM does that while the log is still locked.
+FAULT_FLAGS = (
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:AbortVMOnException=java.lang.InternalError",
+    # Of the two messages that the JVM has for it, what is in both.
+    "-XX:AbortVMOnExceptionMessage=unsafe memory access",
+    "-XX:-CreateCoredumpOnCrash",
+)
+
 SERVER_CLASS = "kafka.Kafka"
 STORAGE_TOOL_CLASS = "kafka.tools.StorageTool"
 
@@ -152,6 +164,11 @@ class NodeSettings:
     def log4j_file(self) -> Path:
         return self.data_dir / "log4j2.yaml"
 
+    @property
+    def java_error_file(self) -> Path:
+        """What the JVM writes when it ends itself; one of an earlier time is written over."""
+        return self.data_dir / "java-error.log"
+
 
 def write_files(settings: NodeSettings) -> None:
     """Write server.properties and the log settings; they follow the ports of each start."""
@@ -197,8 +214,8 @@ def java_command(
 
 def server_command(runtime: KafkaRuntime, settings: NodeSettings, flags: Sequence[str] = ()) -> list[str]:
     """The command line of the broker."""
-    heap = f"-Xmx{settings.heap_mib}m"
-    return java_command(runtime, settings, SERVER_CLASS, [str(settings.properties_file.absolute())], [heap, *flags])
+    own = [f"-Xmx{settings.heap_mib}m", *FAULT_FLAGS, f"-XX:ErrorFile={settings.java_error_file.absolute()}"]
+    return java_command(runtime, settings, SERVER_CLASS, [str(settings.properties_file.absolute())], [*own, *flags])
 
 
 def new_cluster_id() -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -54,6 +55,48 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, kafka_runtime: Ka
     finally:
         node.stop()
     assert (tmp_path / "kafka").is_dir()
+
+
+class _IndexedTopic(_Topic):
+    # Each batch has its entry in the index, so that the next one meets the fault.
+    config = {"index.interval.bytes": "0"}  # noqa: RUF012
+
+
+def test_a_fault_in_a_mapped_index_ends_the_broker_before_a_place_is_given_twice(
+    tmp_path: Path, kafka_runtime: KafkaRuntime
+) -> None:
+    """A cut file faults as one on a full disk does; alive, the broker would give A's place to B too."""
+    node = KafkaNode(tmp_path / "kafka", runtime=kafka_runtime)
+    sent = [str(number).encode() for number in range(6)]
+    try:
+        node.start()
+        with KafkaAdmin(node.bootstrap) as admin:
+            admin.ensure_topics([_IndexedTopic()])
+        first, second = (
+            Producer({"bootstrap.servers": node.bootstrap, "acks": "all", "linger.ms": 0, "log_level": 0})
+            for _ in range(2)
+        )
+        for value in sent[:4]:
+            first.produce(_Topic.name, value)
+            assert first.flush(20) == 0
+        for index in (node.data_dir / "log" / f"{_Topic.name}-0").glob("*index"):
+            os.truncate(index, 0)
+        told: list[object] = []
+        first.produce(_Topic.name, sent[4], on_delivery=lambda error, _: told.append(error))
+        gone, _ = psutil.wait_procs([psutil.Process(node.pid)], timeout=30)
+        first.poll(0)
+        assert (len(gone), told) == (1, [])
+        second.produce(_Topic.name, sent[5])
+        assert "Saw java.lang.InternalError" in node.log_path.read_text(encoding="utf-8", errors="replace")
+        node.start()
+        assert (first.flush(30), second.flush(30), told) == (0, 0, [None])
+        with KafkaAdmin(node.bootstrap) as admin:
+            end = admin.end_offsets(_Topic.name)[0]
+        found = _read_all(node.bootstrap, end)
+        # Whose acknowledgement was lost may stand there twice, at two places.
+        assert (len(found), found[:4], set(found)) == (end, sent[:4], set(sent))
+    finally:
+        node.stop()
 
 
 def test_it_listens_on_loopback_alone(kafka: str) -> None:
