@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "customer": Entry("services.cli.customer", "customer", "Tell a customer's story: what was felt, what it did."),
     "verify": Entry("services.cli.verify", "verify", "Hold customers' states to the table of events and to the log."),
     "rebuild": Entry("services.cli.rebuild", "rebuild", "Make customers' states anew from the log, compare, swap."),
+    "risk": Entry("services.cli.learning.risk", "risk", "How likely each customer is to leave, as of a date."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the stack, and say what to do."),

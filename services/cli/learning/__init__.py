@@ -1,0 +1,1 @@
+"""Commands that learn from the events of the deployment: risk, fit, models."""
