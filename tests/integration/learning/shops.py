@@ -19,6 +19,9 @@ DAY_US = 86_400_000_000
 FIRST_DAY = 19_000
 """2022-01-08."""
 
+Row = tuple[str, float, str, float | None]
+"""Customer, days since 1970, kind, amount."""
+
 
 def shop(customers: int = 300, days: int = 300, seed: int = 1) -> pl.DataFrame:
     """Purchases of customers who come at their own rates and leave for good with their own chances."""
@@ -35,26 +38,28 @@ def shop(customers: int = 300, days: int = 300, seed: int = 1) -> pl.DataFrame:
     return frame(rows)
 
 
-def frame(rows: Sequence[tuple[str, float, str, float | None]]) -> pl.DataFrame:
-    """(customer, days since 1970, kind, amount) as decoded events, `schemas.decode.COLUMNS`."""
-    money = [amount is not None for *_, amount in rows]
-    told = [kind == "survey_response" for _, _, kind, _ in rows]
-    given: dict[str, Any] = {
-        "event_id": [number.to_bytes(16, "big") for number in range(len(rows))],
-        "customer_id": [customer for customer, *_ in rows],
-        "occurred_at": [round(day * DAY_US) for _, day, *_ in rows],
-        "received_at": [round(day * DAY_US) for _, day, *_ in rows],
-        "source": ["shop"] * len(rows),
-        "kind": [kind for _, _, kind, _ in rows],
-        "touchpoint": ["store"] * len(rows),
-        "channel": [""] * len(rows),
-        "amount_micros": [None if amount is None else round(amount * 1_000_000) for *_, amount in rows],
-        "currency": ["EUR" if here else None for here in money],
-        "metric": ["csat" if here else None for here in told],
-        "rating": [1.0 if here else None for here in told],
-        "attributes": [{}] * len(rows),
+def frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """Decoded events, `schemas.decode.COLUMNS`."""
+    told = pl.DataFrame(rows, schema=["customer_id", "day", "kind", "amount"], orient="row")
+    at = (pl.col("day") * DAY_US).round().cast(pl.Int64)
+    given = {
+        "event_id": pl.Series([number.to_bytes(16, "big") for number in range(len(rows))], dtype=pl.Binary),
+        "customer_id": pl.col("customer_id"),
+        "occurred_at": at,
+        "received_at": at,
+        "source": pl.lit("shop"),
+        "kind": pl.col("kind"),
+        "touchpoint": pl.lit("store"),
+        "channel": pl.lit(""),
+        "amount_micros": (pl.col("amount").cast(pl.Float64) * 1_000_000).round(),
+        "currency": pl.when(pl.col("amount").is_not_null()).then(pl.lit("EUR")),
+        "metric": pl.when(pl.col("kind") == "survey_response").then(pl.lit("csat")),
+        "rating": pl.when(pl.col("kind") == "survey_response").then(pl.lit(1.0)),
+        "attributes": pl.Series([{}], dtype=COLUMNS["attributes"]).new_from_index(0, len(rows)),
     }
-    return pl.DataFrame({name: given.get(name, [None] * len(rows)) for name in COLUMNS}, schema=COLUMNS)
+    return told.select(
+        (given[name] if name in given else pl.lit(None)).cast(dtype).alias(name) for name, dtype in COLUMNS.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
