@@ -124,8 +124,8 @@ def learnable(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     unset = events.get_column("occurred_at") < FIRST_DAY_US
     if unset.any():
         notes.append(
-            f"{unset.sum():,} events of the year 1970 are left out: the clock behind them was not set. "
-            "Send them again with the right time"
+            f"events of the year 1970, left out: {unset.sum():,}. The clock behind them was not set; send them again with "
+            "the right time"
         )
         events = events.filter(~unset)
     if _CURRENCY in events.columns:
@@ -150,11 +150,8 @@ def _in_one_currency(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     if counts.height > 1:
         taken = counts[_CURRENCY][0]
         kept = pl.when(pl.col(_CURRENCY) == taken).then("amount").alias("amount")
-        others = ", ".join(f"{name or 'none'} ({count:,} events)" for name, count in counts[1:].iter_rows())
-        notes = [
-            f"money is counted in {taken} alone; amounts in other currencies do not count: {others}. "
-            "The events themselves do"
-        ]
+        others = ", ".join(f"{name or 'none'} in {count:,}" for name, count in counts[1:].iter_rows())
+        notes = [f"money counts in {taken} alone; events whose amount is in another currency, and left out: {others}"]
         return events.with_columns(kept).drop(_CURRENCY), notes
     return events.drop(_CURRENCY), []
 

@@ -1,0 +1,156 @@
+"""What the commands that learn ask of the tables and make of the answers, without an engine."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from services.cli.console import CommandError, ExitCode
+from services.cli.learning.asking import kinds_of, learning, moment_us, silence_note
+from services.cli.learning.history import COLUMNS, FELT, LEARNT_FROM, History, history_sql, learnable, read_history
+from services.cli.learning.risk import checked, predicted
+from services.learning.activity import DAY_US
+from services.learning.errors import BadHistory, TooLittle
+
+DAY = 20_000
+AS_OF_US = (DAY + 200) * DAY_US
+
+
+class Tables:
+    """Answers by what is asked for, and remembers it."""
+
+    def __init__(self, events: pl.DataFrame, sources: tuple[str, ...] = ("shop",)) -> None:
+        self.events, self.sources = events, sources
+        self.asked: list[str] = []
+
+    def frame(self, sql: str) -> pl.DataFrame:
+        self.asked.append(sql)
+        if "DISTINCT" in sql:
+            return pl.DataFrame({"name": self.sources})
+        return self.events
+
+
+def events(*rows: tuple[str, float, str, float | None, str]) -> pl.DataFrame:
+    """(customer, day, kind, amount, currency) as the table gives them."""
+    names = ["customer_id", "occurred_at", "kind", "amount", "currency"]
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        (pl.col("occurred_at") * DAY_US).cast(pl.Int64), pl.col("amount").cast(pl.Float64)
+    )
+
+
+def weekly(customers: int = 60) -> pl.DataFrame:
+    return events(
+        *(
+            (f"c{n:03}", DAY + day, "purchase", 5.0, "EUR")
+            for n in range(customers)
+            for day in range(n, 200 if n % 3 else 120, 7 + n % 5)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "us"),
+    [
+        ("1971-01-01", 365 * DAY_US),
+        ("2026-03-01", 20_513 * DAY_US),
+        ("2026-03-01T12:00:00Z", 20_513 * DAY_US + DAY_US // 2),
+        ("2026-03-01T12:00:00+02:00", 20_513 * DAY_US + DAY_US // 2 - 7_200_000_000),
+        ("2026-03-01T00:00:00.000001", 20_513 * DAY_US + 1),
+    ],
+)
+def test_moments_are_exact(given: str, us: int) -> None:
+    assert moment_us(given) == us
+
+
+@pytest.mark.parametrize("given", ["", "soon", "2026-13-01", "1970-12-31", "9999-12-31T23:59:59+00:00"])
+def test_other_moments_are_wrong_use(given: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        moment_us(given)
+    assert refused.value.code is ExitCode.WRONG_USE
+
+
+def test_kinds_may_be_given_in_any_way() -> None:
+    assert kinds_of(None, None) is None
+    assert kinds_of(["purchase"], ["renewal"]) == ["purchase", "renewal"]
+    assert kinds_of(["purchase,renewal", "purchase"], None) == ["purchase", "renewal"]
+    with pytest.raises(CommandError, match="no kind of event: there are interaction, "):
+        kinds_of(["xyz"], None)
+    with pytest.raises(CommandError, match="review_due is no kind"):
+        kinds_of(["review_due"], None)
+
+
+def test_only_what_is_needed_is_read_and_nothing_from_the_moment_on() -> None:
+    sql = history_sql(LEARNT_FROM, before_us=AS_OF_US, source="o'neill")
+    assert f"t.occurred_at < fromUnixTimestamp64Micro({AS_OF_US}, 'UTC')" in sql
+    assert r"t.source = 'o\'neill'" in sql
+    assert "FINAL" in sql
+    assert "t.kind NOT IN ('review_due'" in sql
+    assert "touchpoint AS" not in sql
+    assert "emotion_weight AS emotion_weight" in history_sql((*LEARNT_FROM, *FELT))
+    assert set(FELT) <= set(COLUMNS)
+
+
+def test_the_most_common_currency_counts() -> None:
+    found, notes = learnable(
+        events(
+            ("a", DAY, "purchase", 5.0, "EUR"),
+            ("a", DAY + 1, "refund", -2.0, "EUR"),
+            ("b", DAY + 2, "purchase", 900.0, "JPY"),
+            ("b", DAY + 3, "interaction", None, ""),
+        )
+    )
+    assert found["amount"].to_list() == [5.0, -2.0, None, None]
+    assert found.columns == list(LEARNT_FROM)
+    assert notes == ["money counts in EUR alone; events whose amount is in another currency, and left out: JPY in 1"]
+
+
+def test_clocks_that_were_never_set_are_left_out() -> None:
+    found, notes = learnable(events(("a", 0.0, "purchase", 5.0, "EUR"), ("a", DAY, "purchase", 5.0, "EUR")))
+    assert found.height == 1
+    assert notes[0].startswith("events of the year 1970, left out: 1.")
+
+
+def test_a_data_set_is_a_source_if_there_is_one() -> None:
+    tables = Tables(weekly())
+    assert read_history(tables, dataset="shop").source == "shop"
+    assert "t.source = 'shop'" in tables.asked[-1]
+    history = read_history(tables, dataset="cdnow")
+    assert history.source is None
+    assert history.notes == ("no source is named cdnow: all events are used",)
+    assert "t.source" not in tables.asked[-1]
+
+
+def test_predictions_have_their_columns_and_sound_risks(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = predicted(Tables(weekly()), "2025-03-28", AS_OF_US, 21, ["purchase"], None)
+    assert rows.columns == ["dataset", "asof", "customer_id", "risk"]
+    assert rows["dataset"].unique().to_list() == ["all"]
+    assert rows["customer_id"].to_list() == [f"c{n:03}" for n in range(60)]
+    assert rows["risk"].is_between(0.0, 1.0, closed="none").all()
+    stopped = rows["risk"].gather_every(3)
+    assert (
+        stopped.min()
+        > rows.filter(~pl.col("customer_id").is_in(rows["customer_id"].gather_every(3).to_list()))["risk"].max()
+    )  # type: ignore[operator]
+    assert "60 customers by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("risk", [0.0, 1.0, float("nan"), float("inf"), None])
+def test_a_wrong_number_is_never_written(risk: float | None) -> None:
+    rows = pl.DataFrame({"asof": ["x", "x"], "customer_id": ["a", "b"], "risk": [0.5, risk]})
+    with pytest.raises(CommandError, match="customer b as of x got a risk of"):
+        checked(rows)
+
+
+def test_refusals_end_with_their_code() -> None:
+    for error, code in ((BadHistory("x"), ExitCode.WRONG_USE), (TooLittle("x"), ExitCode.NO)):
+        with pytest.raises(CommandError, match="as of then: x") as refused, learning("as of then"):
+            raise error
+        assert refused.value.code is code
+
+
+def test_a_silence_longer_than_the_horizon_is_said() -> None:
+    history = History(events(("a", DAY, "purchase", 1.0, "EUR")))
+    assert silence_note(history, (DAY + 30) * DAY_US, 30) is None
+    said = silence_note(history, (DAY + 31) * DAY_US, 30)
+    assert said is not None
+    assert "use --asof 2024-10-05" in said
