@@ -34,6 +34,10 @@ COMMANDS: dict[str, Entry] = {
     "customer": Entry("services.cli.customer", "customer", "Tell a customer's story: what was felt, what it did."),
     "verify": Entry("services.cli.verify", "verify", "Hold customers' states to the table of events and to the log."),
     "rebuild": Entry("services.cli.rebuild", "rebuild", "Make customers' states anew from the log, compare, swap."),
+    "fit": Entry(
+        "services.cli.learning.fit", "fit", "Learn a risk model from your own history, and say what it is worth."
+    ),
+    "models": Entry("services.cli.learning.models", "models", "The risk models: list, show, compare."),
     "risk": Entry("services.cli.learning.risk", "risk", "How likely each customer is to leave, as of a date."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),
@@ -55,6 +59,10 @@ class _LazyCommand(TyperCommand):
 
     def _load(self) -> Any:
         function = getattr(importlib.import_module(self._entry.module), self._entry.function)
+        if isinstance(function, typer.Typer):  # commands of its own
+            group = typer.main.get_command(function)
+            group.name = self.name
+            return group
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         alone.command(self.name, context_settings={"help_option_names": ["-h", "--help"]})(function)
         return typer.main.get_command(alone)

@@ -124,8 +124,8 @@ def learnable(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     unset = events.get_column("occurred_at") < FIRST_DAY_US
     if unset.any():
         notes.append(
-            f"events of the year 1970, left out: {unset.sum():,}. The clock behind them was not set; send them again with "
-            "the right time"
+            f"events of the year 1970, left out: {unset.sum():,}. The clock behind them was not set; send them again "
+            "with the right time"
         )
         events = events.filter(~unset)
     if _CURRENCY in events.columns:

@@ -1,0 +1,153 @@
+"""``touchstone fit`` and ``touchstone models`` on real tables: what is kept, what is told, what is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from infra.clickhouse.models import list_models
+from schemas.tables import MODELS
+from services.learning.model import LearntModel
+from services.scoring.risk.model import DEFAULT, RiskModel
+from tests.integration.learning.shops import FIRST_DAY, Deployment, frame, shop
+
+pytestmark = pytest.mark.stack
+
+AS_OF = "2022-11-04"
+"""The day after the shop's last."""
+FIT = ("fit", "--asof", AS_OF, "--horizon", "30")
+
+
+@pytest.fixture
+def judged(deployment: Deployment) -> Deployment:
+    """A shop whose customers are judged by the documented default."""
+    deployment.store(shop())
+    row = (DEFAULT.version, datetime(2022, 1, 1, tzinfo=UTC), DEFAULT.to_json(), "")
+    deployment.client.insert_rows(MODELS.name, MODELS.names, [row])
+    return deployment
+
+
+def as_json(deployment: Deployment, *arguments: str) -> Any:
+    done = deployment.run(*arguments, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_a_fit_is_kept_told_and_judges_nobody(judged: Deployment) -> None:
+    done = judged.run(*FIT)
+    assert done.code == 0, done.err
+    [active, kept] = list_models(judged.client)
+    assert (active.version, active.was_active) == (DEFAULT.version, True)
+    assert kept.version == f"fitted-{datetime.now(UTC):%Y%m%d}-1"
+    assert not kept.was_active
+    learnt, judging = LearntModel.model_validate_json(kept.report), RiskModel.from_json(kept.parameters)
+    assert judging.horizon_days == learnt.horizon_days == 30
+    assert judging.activity_kinds == learnt.kinds == DEFAULT.activity_kinds
+    assert judging.base.alpha == learnt.base.alpha
+    for said in (
+        "leaving    no purchase or renewal or subscription within 30 days",
+        "BG/NBD: r ",
+        "base alone",
+        "own rhythm and spend",
+        "experience was not tried: nothing that was felt is in these events",
+        f"{DEFAULT.version} (judges now)",
+        f"touchstone models activate {kept.version}",
+    ):
+        assert said in done.out, said
+
+    again = as_json(judged, *FIT)
+    assert again["version"].endswith("-2")
+    assert again["saved"]
+    assert again["horizon_days"] == 30
+    assert [layer["layer"] for layer in again["layers"]] == ["rhythm", "contact", "experience"]
+    assert len(again["beside"]) == 2
+    second = list_models(judged.client)[2]
+    strip = {"version"}
+    assert json.loads(second.parameters).keys() == json.loads(kept.parameters).keys()
+    assert {k: v for k, v in json.loads(second.parameters).items() if k not in strip} == {
+        k: v for k, v in json.loads(kept.parameters).items() if k not in strip
+    }
+
+
+def test_models_are_listed_shown_and_compared(judged: Deployment) -> None:
+    as_json(judged, *FIT, "--version", "autumn")
+    listed = {entry["version"]: entry for entry in as_json(judged, "models")}
+    assert listed["autumn"]["state"] == "not activated"
+    assert listed["autumn"]["learnt"]["customers"] > 200
+    assert listed[DEFAULT.version]["state"] == "active"
+    assert "autumn" in judged.run("models").out
+
+    shown = judged.run("models", "show", "autumn")
+    assert "state      not activated" in shown.out
+    assert "weights: log-odds" in shown.out
+    document = as_json(judged, "models", "show", DEFAULT.version)
+    assert document["parameters"]["base.alpha"] == DEFAULT.base.alpha
+    assert document["report"] is None
+
+    compared = as_json(judged, "models", "compare", DEFAULT.version, "autumn", "--asof", AS_OF, "-n", "3")
+    assert compared["customers"] == 300
+    assert sum(sum(row.values()) for row in compared["bands"].values()) == 300
+    assert len(compared["changes"]) == 3
+    assert compared["quality"]["autumn"]["brier"] < compared["quality"][DEFAULT.version]["brier"]
+    assert "autumn has learnt from events of that window" in compared["notes"][0]
+    told = judged.run("models", "compare", DEFAULT.version, "autumn", "--asof", AS_OF)
+    assert "largest changes" in told.out
+    assert "flatter it" in told.err
+
+
+def test_a_model_compared_with_itself_changes_nothing(judged: Deployment) -> None:
+    compared = as_json(judged, "models", "compare", DEFAULT.version, DEFAULT.version, "--asof", AS_OF)
+    assert compared["changed_band"] == 0
+    assert compared["changes"][0]["risk_a"] == compared["changes"][0]["risk_b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "remedy"),
+    [
+        ((*FIT, "--version", "default-9"), 2, "not beginning with default-"),
+        ((*FIT, "--version", DEFAULT.version), 2, "not beginning with default-"),
+        ((*FIT, "--version", "a b"), 2, "letters, digits"),
+        (("fit", "--asof", "2022-01-01"), 1, "bring history in"),
+        (("fit", "--asof", "2022-01-12", "--activity", "referral"), 2, "it has purchase"),
+        (("models", "show", "spring"), 1, f"there are: {DEFAULT.version}"),
+        (("models", "compare", DEFAULT.version, "spring"), 1, "there is no model spring"),
+        (("models", "praise"), 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_is_refused(judged: Deployment, arguments: tuple[str, ...], code: int, remedy: str) -> None:
+    done = judged.run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert remedy in done.err
+    assert len(list_models(judged.client)) == 1
+
+
+def test_not_kept_when_not_wanted(judged: Deployment) -> None:
+    done = judged.run(*FIT, "--no-save")
+    assert "not kept" in done.out
+    assert len(list_models(judged.client)) == 1
+
+
+def test_a_name_is_used_once(judged: Deployment) -> None:
+    assert judged.run(*FIT, "--version", "autumn").code == 0
+    done = judged.run(*FIT, "--version", "autumn")
+    assert done.code == 2
+    assert "take another name" in done.err
+
+
+def test_an_old_history_is_said_to_look_like_leaving(judged: Deployment) -> None:
+    done = judged.run("fit", "--no-save", "--horizon", "30")
+    assert done.code == 0, done.err
+    assert f"use --asof {AS_OF}" in done.err
+
+
+def test_a_history_too_short_for_evidence_gives_the_base_alone(deployment: Deployment) -> None:
+    rows = [(f"c{n}", FIRST_DAY + 20.0 * n / 40 + at, "purchase", 5.0) for n in range(40) for at in (0.0, 7.0)]
+    deployment.store(frame(rows))
+    done = deployment.run("fit", "--asof", "2022-02-20")
+    assert done.code == 0, done.err
+    assert "too little history for evidence" in done.out
+    [kept] = list_models(deployment.client)
+    assert not any(weight.slope for weight in RiskModel.from_json(kept.parameters).weights.values())
