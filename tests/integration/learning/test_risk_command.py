@@ -24,7 +24,7 @@ def sound(rows: pl.DataFrame) -> bool:
 
 
 def test_everybody_known_by_then_is_judged_by_what_happened_before(deployment: Deployment) -> None:
-    events = shop()
+    events = shop(150)
     before = events.filter(pl.col("occurred_at") < AS_OF_DAY * DAY_US)
     deployment.store(events)
     rows = predictions(deployment, "--horizon", "30", "--dataset", "winter")
@@ -41,7 +41,7 @@ def test_everybody_known_by_then_is_judged_by_what_happened_before(deployment: D
 
 
 def test_several_dates_and_kinds_in_one_call(deployment: Deployment) -> None:
-    deployment.store(shop())
+    deployment.store(shop(120))
     done = deployment.run(
         *("risk", "--asof", AS_OF, "--asof", "2022-09-05T12:00:00Z"),
         *("--horizon", "30", "--activity", "purchase", "renewal", "--dataset", "shop"),
@@ -54,7 +54,7 @@ def test_several_dates_and_kinds_in_one_call(deployment: Deployment) -> None:
 
 
 def test_a_data_set_is_told_apart_by_its_source(deployment: Deployment) -> None:
-    ours = shop(200)
+    ours = shop(120)
     theirs = ours.with_columns(
         source=pl.lit("elsewhere"),
         customer_id="x" + pl.col("customer_id"),
@@ -120,22 +120,22 @@ def days(customer: str, *at: float, kind: str = "purchase", amount: float | None
 JUDGED = {
     "one customer": days("a", -90, -60, -30),
     "one customer, one event, days ago": days("a", -90),
-    "everybody comes every day": [row for n in range(150) for row in days(f"c{n}", *range(-120, 0))],
+    "everybody comes every day": [row for n in range(110) for row in days(f"c{n}", *range(-120, 0))],
     "nobody ever comes again": [row for n in range(300) for row in days(f"c{n}", -200 + n / 3)],
     "no purchases": [
         row
-        for n in range(150)
+        for n in range(110)
         for row in days(f"c{n}", *range(-200 + n, 0, 9 + n % 7), kind="interaction", amount=None)
     ],
     "all on one day, long ago": [row for n in range(300) for row in days(f"c{n}", -100 + n / 1000)],
     "refunds alone cost more than was bought": [
         row
-        for n in range(150)
+        for n in range(110)
         for row in days(f"c{n}", *range(-200 + n, 0, 9 + n % 7))
         + days(f"c{n}", *range(-199 + n, 0, 9), kind="refund", amount=1e9)
     ],
     "clocks of 1970 and 2200": [
-        *(row for n in range(150) for row in days(f"c{n}", *range(-200 + n, 0, 9 + n % 7))),
+        *(row for n in range(110) for row in days(f"c{n}", *range(-200 + n, 0, 9 + n % 7))),
         *((f"c{n}", 0.0, "purchase", 1.0) for n in range(20)),
         *((f"c{n}", 84_005.0, "purchase", 1.0) for n in range(20)),
     ],
@@ -152,14 +152,14 @@ def test_odd_histories_get_sound_risks(deployment: Deployment, history: str) -> 
 
 def test_a_customer_of_a_hundred_thousand_events(deployment: Deployment) -> None:
     many = frame(days("busy", *(-i / 400 for i in range(1, 100_001))))
-    deployment.store(pl.concat([shop(200), many]))
+    deployment.store(pl.concat([shop(120), many]))
     rows = predictions(deployment, "--horizon", "30")
     assert sound(rows)
     assert rows.filter(pl.col("customer_id") == "busy")["risk"][0] < 0.1
 
 
 def test_one_currency_counts_and_the_others_are_named(deployment: Deployment) -> None:
-    euros = shop(200)
+    euros = shop(120)
     deployment.store(euros)
     alone = predictions(deployment, "--horizon", "30")
     deployment.client.query("TRUNCATE TABLE touchstone.touchpoints")
