@@ -235,6 +235,12 @@ MODELS: Final = _table(
     ("report", "String", "JSON: data span, counts, validation figures; empty for documented defaults"),
 )
 
+MODEL_SHADOWS: Final = _table(
+    "model_shadows",
+    ("chosen_at", TIME, "When it was chosen; the latest choice counts"),
+    ("version", "String", "The model that runs beside the active one; empty: none from then on"),
+)
+
 TABLES: Final[tuple[Table, ...]] = (
     TOUCHPOINTS,
     CUSTOMER_STATE,
@@ -243,4 +249,5 @@ TABLES: Final[tuple[Table, ...]] = (
     RESENT_EVENTS,
     REPEATED_EVENTS,
     MODELS,
+    MODEL_SHADOWS,
 )

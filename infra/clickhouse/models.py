@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.clickhouse.client import ClickHouse
-from schemas.tables import DATABASE, MODELS
+from schemas.tables import DATABASE, MODEL_SHADOWS, MODELS
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """`activated_at` of a model that has not judged yet."""
@@ -41,6 +41,17 @@ def active_model(models: list[StoredModel]) -> StoredModel | None:
 def save_model(client: ClickHouse, version: str, parameters: str, report: str) -> None:
     """Add a model that does not judge yet. Raises ClickHouseError."""
     client.insert_rows(MODELS.name, MODELS.names, [(version, NEVER, parameters, report)])
+
+
+def shadow_version(client: ClickHouse) -> str | None:
+    """The model that runs beside the active one, if one does. Raises ClickHouseError."""
+    [(version,)] = client.query(f"SELECT argMax(version, chosen_at) FROM {DATABASE}.{MODEL_SHADOWS.name}")
+    return str(version) or None
+
+
+def choose_shadow(client: ClickHouse, version: str | None, at: datetime) -> None:
+    """Let a model run beside the active one from now on, or none. Raises ClickHouseError."""
+    client.insert_rows(MODEL_SHADOWS.name, MODEL_SHADOWS.names, [(at, version or "")])
 
 
 def _stored(row: tuple[Any, ...]) -> StoredModel:

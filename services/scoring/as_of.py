@@ -23,7 +23,7 @@ from schemas.state_layout import (
     STORED_NAMES,
     VERSION,
 )
-from schemas.tables import CUSTOMER_STATE, DATABASE, DIMENSIONS, MODELS
+from schemas.tables import CUSTOMER_STATE, DATABASE, DIMENSIONS, MODEL_SHADOWS, MODELS
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Sql, SqlTerm, Term, sql
 from services.scoring.risk.bands import next_band
@@ -38,6 +38,12 @@ NOW: Final = "toFloat64(toUnixTimestamp64Micro(now64(6, 'UTC')))"
 
 _STATE: Final = f"{DATABASE}.{CUSTOMER_STATE.name}"
 ACTIVE: Final = f"(SELECT argMax(parameters, activated_at) FROM {DATABASE}.{MODELS.name})"
+_ACTIVE_VERSION: Final = f"(SELECT argMax(version, activated_at) FROM {DATABASE}.{MODELS.name})"
+_SHADOW_VERSION: Final = f"(SELECT argMax(version, chosen_at) FROM {DATABASE}.{MODEL_SHADOWS.name})"
+SHADOW: Final = (
+    f"(SELECT argMax(parameters, activated_at) FROM {DATABASE}.{MODELS.name} WHERE version = {_SHADOW_VERSION})"
+)
+"""The model beside the active one; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +291,36 @@ def customer_scores_view() -> str:
     )
 
 
-VIEW_FILES: Final = {"20_customer_scores.sql": customer_scores_view}
+def shadow_scores_view() -> str:
+    """The file of view ``shadow_scores``: one row per customer while a model runs in the shadow, else none."""
+    _, known = as_of()
+    bands = ", ".join(f"'{band}'" for band in BANDS)
+    judged = {
+        "customer_id": _column("customer_id"),
+        "risk": known["risk"],
+        "risk_band": f"[{bands}][toInt64({known['band_code']}) + 1]",
+    }
+    return (
+        "-- Made by `python -m services.scoring.as_of` from the formulas in services/scoring; change those.\n\n"
+        f"CREATE OR REPLACE VIEW {DATABASE}.shadow_scores\n(\n"
+        "    customer_id String COMMENT 'The customer',\n"
+        "    model String COMMENT 'The model that judges',\n"
+        "    risk Float64 COMMENT 'Risk by it, as of now',\n"
+        "    risk_band String COMMENT 'Band by it: low, elevated or high',\n"
+        "    shadow_model String COMMENT 'The model that runs beside it and judges nobody',\n"
+        "    shadow_risk Float64 COMMENT 'Risk by that one, as of now',\n"
+        "    shadow_band String COMMENT 'Band that the customer would be in by that one'\n"
+        ")\nAS\nSELECT\n    judged.customer_id AS customer_id,\n"
+        f"    ifNull({_ACTIVE_VERSION}, '') AS model,\n    judged.risk AS risk,\n    judged.risk_band AS risk_band,\n"
+        f"    ifNull({_SHADOW_VERSION}, '') AS shadow_model,\n    beside.risk AS shadow_risk,\n"
+        f"    beside.risk_band AS shadow_band\nFROM\n(\n{select(judged)}\n) AS judged\nINNER JOIN\n(\n"
+        f"{select(judged, model=SHADOW)}\n) AS beside ON judged.customer_id = beside.customer_id\n"
+        f"WHERE ifNull({SHADOW}, '') != ''\n"
+        "COMMENT 'Risk of each customer by the active model and by the one in the shadow, as of now'\n"
+    )
+
+
+VIEW_FILES: Final = {"20_customer_scores.sql": customer_scores_view, "25_shadow_scores.sql": shadow_scores_view}
 
 
 def main(folder: str) -> None:

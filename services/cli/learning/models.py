@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import ValidationError
 
-from infra.clickhouse.models import StoredModel, active_model, list_models
+from infra.clickhouse.models import StoredModel, active_model, choose_shadow, list_models, shadow_version
 from services.cli.console import CommandError, ExitCode, paint, print_json, print_table, say
 from services.cli.learning.asking import day_of, moment_us, tables
 from services.cli.learning.compare import Subject, compare, comparison_document, print_comparison
@@ -22,6 +22,9 @@ from services.learning.model import LearntModel
 from services.scoring.risk.model import DEFAULT, ModelError, RiskModel
 
 ACTIVE: Final = "active"
+SHADOW: Final = "shadow"
+ALWAYS: Final = datetime(1971, 1, 1, tzinfo=UTC)
+"""What was activated before was so from the beginning."""
 CHANGES_SHOWN: Final = 10
 
 models = typer.Typer(
@@ -50,8 +53,8 @@ def listed(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with tables(load_settings()) as client:
-        stored = list_models(client)
-    shown = [Known.of(model, stored) for model in stored]
+        stored, beside = list_models(client), shadow_version(client)
+    shown = [Known.of(model, stored, beside) for model in stored]
     if as_json:
         print_json([known.summary() for known in shown])
         return
@@ -69,8 +72,8 @@ def listed(context: typer.Context, as_json: AsJson = False) -> None:
 def show(version: Version, as_json: AsJson = False) -> None:
     """Show all of one model: what it was learnt from, what each layer added, and every weight."""
     with tables(load_settings()) as client:
-        stored = list_models(client)
-    known = Known.of(found(stored, version), stored)
+        stored, beside = list_models(client), shadow_version(client)
+    known = Known.of(found(stored, version), stored, beside)
     if as_json:
         print_json({**known.summary(), "parameters": known.parameters(), "report": known.report_document()})
     else:
@@ -100,6 +103,53 @@ def compare_models(
         print_json(comparison_document(comparison, limit))
     else:
         print_comparison(comparison, limit)
+
+
+@models.command()
+def shadow(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="A model; without it, say which runs in the shadow.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let no model run in the shadow.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model run beside the active one and judge nobody; view shadow_scores has both risks of every customer.
+
+    touchstone models shadow fitted-20260301-1
+
+    touchstone sql "SELECT * FROM shadow_scores ORDER BY abs(risk - shadow_risk) DESC LIMIT 10"
+    """
+    if off and version is not None:
+        raise CommandError("name a model or say --off, not both", ExitCode.WRONG_USE)
+    with tables(load_settings()) as client:
+        if version is not None:
+            _require_same_states(list_models(client), version)
+        if version is not None or off:
+            choose_shadow(client, version, datetime.now(UTC))
+        beside = shadow_version(client)
+    if as_json:
+        print_json({"shadow": beside})
+    elif beside is None:
+        print("no model runs in the shadow")
+    else:
+        print(f"{beside} runs in the shadow: view shadow_scores has its risks beside those of the active model")
+
+
+def _require_same_states(stored: list[StoredModel], version: str) -> None:
+    """CommandError unless a model judges by the states that there are."""
+    chosen, active = Known.of(found(stored, version), stored), active_model(stored)
+    if active is None:
+        raise CommandError("no model judges yet that another could run beside: start a worker", ExitCode.NO)
+    if active.version == version:
+        raise CommandError(f"{version} is the model that judges: it cannot run beside itself", ExitCode.WRONG_USE)
+    kinds = chosen.subject().model.activity_kinds
+    counted = Known.of(active, stored).subject().model.activity_kinds
+    if set(kinds) != set(counted):
+        raise CommandError(
+            f"{version} counts {' or '.join(kinds)} as coming back, the customers' states {' or '.join(counted)}: fit "
+            f"one with --activity {' '.join(counted)}",
+            ExitCode.WRONG_USE,
+        )
 
 
 def found(stored: list[StoredModel], version: str) -> StoredModel:
@@ -135,11 +185,17 @@ class Known:
             self.fault = f"its report cannot be read: {error.error_count()} faults, first {error.errors()[0]['msg']}"
 
     @classmethod
-    def of(cls, model: StoredModel, stored: list[StoredModel]) -> Known:
+    def of(cls, model: StoredModel, stored: list[StoredModel], beside: str | None = None) -> Known:
+        """One of ``stored``; ``beside``: the one in the shadow."""
         active = active_model(stored)
         if active is not None and active.version == model.version:
             return cls(model, ACTIVE)
-        return cls(model, f"was active since {model.activated_at:%Y-%m-%d}" if model.was_active else "not activated")
+        if model.version == beside:
+            return cls(model, SHADOW)
+        if not model.was_active:
+            return cls(model, "not activated")
+        since = "from the start" if model.activated_at < ALWAYS else f"{model.activated_at:%Y-%m-%d}"
+        return cls(model, f"was active ({since})")
 
     def subject(self) -> Subject:
         """To compare. CommandError if it cannot judge."""

@@ -11,8 +11,12 @@ import polars as pl
 
 from infra.clickhouse.client import ClickHouse
 from infra.clickhouse.events import write_events
+from infra.clickhouse.states import StateRows, save
 from schemas.decode import COLUMNS
 from services.scoring import readings
+from services.scoring.events import prepare
+from services.scoring.fold import activity_codes, fold
+from services.scoring.state import States, Vocabulary
 
 DAY_US = 86_400_000_000
 FIRST_DAY = 19_000
@@ -82,3 +86,14 @@ class Deployment:
         felt = readings.read_frame(readings.shipped(), events)
         at = np.arange(events.height, dtype=np.int64)
         write_events(self.client, events, felt.valence.astype(np.float32), felt.weight.astype(np.float32), 0, at)
+
+    def fold(self, events: pl.DataFrame, kinds: tuple[str, ...]) -> None:
+        """What the stream would have made of these events of few customers: their states."""
+        customers = sorted(set(events["customer_id"]))
+        events = events.sort("customer_id", "occurred_at")
+        row = events["customer_id"].rle_id().cast(pl.Int64).to_numpy().astype(np.intp)
+        touchpoints, states = Vocabulary(), States.empty(len(customers))
+        prepared = prepare(events, row, np.arange(events.height, dtype=np.int64), readings.shipped(), touchpoints)
+        fold(states, prepared, activity_codes(kinds), touchpoints)
+        sets = (states.activity_days, states.cases, states.recent_ids)
+        save(self.client, StateRows(customers, states.floats, states.ints, *sets, touchpoints.names, [""]))

@@ -153,3 +153,18 @@ def test_a_history_too_short_for_evidence_gives_the_base_alone(deployment: Deplo
     assert "too little history for evidence" in done.out
     [kept] = list_models(deployment.client)
     assert not any(weight.slope for weight in RiskModel.from_json(kept.parameters).weights.values())
+
+
+def test_a_model_in_the_shadow_is_seen_beside_the_active_one(judged: Deployment) -> None:
+    judged.run(*FIT, "--version", "autumn")
+    assert "no model runs" in judged.run("models", "shadow").out
+    assert judged.client.query("SELECT count() FROM touchstone.shadow_scores") == [(0,)]
+    assert as_json(judged, "models", "shadow", "autumn") == {"shadow": "autumn"}
+    assert {entry["version"]: entry["state"] for entry in as_json(judged, "models")}["autumn"] == "shadow"
+    judged.fold(shop(CUSTOMERS), DEFAULT.activity_kinds)
+    rows = judged.client.query("SELECT model, shadow_model, risk, shadow_risk FROM touchstone.shadow_scores")
+    assert len(rows) == CUSTOMERS
+    assert {row[:2] for row in rows} == {(DEFAULT.version, "autumn")}
+    assert all(0 < row[2] < 1 and 0 < row[3] < 1 for row in rows)
+    assert as_json(judged, "models", "shadow", "--off") == {"shadow": None}
+    assert judged.client.query("SELECT count() FROM touchstone.shadow_scores") == [(0,)]
