@@ -6,13 +6,21 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
+from scipy.special import logit
 
-from infra.clickhouse.models import list_models
+from infra.clickhouse.models import list_models, save_model
 from schemas.tables import MODELS
-from services.learning.model import LearntModel
+from services.cli.learning.history import read_history
+from services.cli.learning.translate import to_risk_model
+from services.learning import judging
+from services.learning.features import CONTACT
+from services.learning.model import FEATURES, LearntModel
+from services.scoring import as_of
 from services.scoring.risk.model import DEFAULT, RiskModel
-from tests.integration.learning.shops import FIRST_DAY, Deployment, frame, shop
+from tests.integration.learning.shops import DAY_US, FIRST_DAY, Deployment, frame, shop
 
 pytestmark = pytest.mark.stack
 
@@ -168,3 +176,33 @@ def test_a_model_in_the_shadow_is_seen_beside_the_active_one(judged: Deployment)
     assert all(0 < row[2] < 1 and 0 < row[3] < 1 for row in rows)
     assert as_json(judged, "models", "shadow", "--off") == {"shadow": None}
     assert judged.client.query("SELECT count() FROM touchstone.shadow_scores") == [(0,)]
+
+
+def test_a_kept_model_judges_in_sql_as_it_was_learnt(judged: Deployment) -> None:
+    judged.run(*FIT, "--version", "autumn")
+    learnt = LearntModel.model_validate_json(list_models(judged.client)[1].report)
+    random = np.random.default_rng(3)
+    many = len(FEATURES)
+    weights = learnt.weights.model_copy(
+        update={
+            "slope": 0.2,
+            "intercept": 0.3,
+            "means": tuple(random.normal(size=many)),
+            "scales": tuple(random.uniform(0.5, 2.0, many)),
+            "lows": (-2.0,) * many,
+            "highs": (5.0,) * many,
+            # Learning takes no notice of contact where there never was any.
+            "coefficients": tuple(random.normal(size=many) * ~np.isin(FEATURES, CONTACT)),
+        }
+    )
+    learnt = learnt.model_copy(update={"version": "bent", "weights": weights})
+    save_model(judged.client, "bent", to_risk_model(learnt).to_json(), learnt.model_dump_json())
+    judged.fold(shop(CUSTOMERS), DEFAULT.activity_kinds)
+    at_us = (FIRST_DAY + 300) * DAY_US
+    _, known = as_of.as_of()
+    model = "(SELECT parameters FROM touchstone.models FINAL WHERE version = 'bent')"
+    sql = as_of.select({"customer_id": "s_customer_id", "risk": known["risk"]}, f"toFloat64({at_us})", model=model)
+    found = judged.client.frame(f"SELECT * FROM ({sql}) ORDER BY customer_id")
+    expected = judging.risks(learnt, read_history(judged.client, before_us=at_us).events, at_us)
+    assert found["customer_id"].to_list() == expected["customer_id"].to_list()
+    assert_allclose(logit(found["risk"].to_numpy()), logit(expected["risk"].to_numpy()), atol=1e-6)
