@@ -25,7 +25,7 @@ from schemas.emotions import EMOTIONS
 from schemas.kinds import KINDS, OUTCOMES
 from schemas.metrics import METRICS
 from schemas.reasons import Reason
-from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, VERSIONS, SchemaVersion
+from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, VERSIONS, SchemaVersion, kinds_of
 
 MARKER_BYTES: Final = 8
 MAX_ID_BYTES: Final = 4 * 255
@@ -120,7 +120,11 @@ class _Reader:
         self._zeros = {version.header: b""}
         for older in (known for known in VERSIONS if known.version < version.version):
             added = fields[len(older.document["fields"]) :]
-            unsaid = pl.all_horizontal(touchpoint.field(name).is_null() for name in added)
+            later = set(kinds_of(version)) - set(kinds_of(older))
+            unsaid = pl.all_horizontal(
+                *(touchpoint.field(name).is_null() for name in added),
+                *(touchpoint.field("kind") != kind for kind in sorted(later)),
+            )
             self._extended_fit |= (pl.col("header") == pl.lit(older.header)) & unsaid
             self._zeros[older.header] = bytes(len(added))
         self._bare = fastavro.parse_schema(_bare(version.document))
@@ -142,8 +146,8 @@ class _Reader:
 
         A null is a zero, so an older record and a zero for each field added since are a record of this version. That
         lets no damaged one pass: where bytes are left over before the zeros, they would have to be read as the
-        added fields. A value among them shows, as older records have none; nulls leave the zeros over, which shifts
-        the marker; and a zero is no end of a longer number, as the last byte before it does not say that more follows.
+        added fields. A value among them shows, as older records have none, and so does a kind that they cannot have;
+        nulls leave the zeros over, which shifts the marker; and a zero is no end of a longer number, as the last byte before it does not say that more follows.
         """
         extended = []
         for value in values:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
-from schemas.versions import CURRENT, VERSIONS
+from schemas.versions import CURRENT, VERSIONS, kinds_of
 
 Record = dict[str, Any]
 """An event under the schema's field names: ids as bytes, times in UTC microseconds, money in millionths.
@@ -132,14 +133,21 @@ def _in_words(record: Record, error: Exception) -> str:
 
 
 def _added() -> tuple[tuple[dict[str, Any], ...], ...]:
-    """By version, the fields it has and the one before it has not."""
-    documents = [version.document["fields"] for version in VERSIONS]
-    counts = (0, *map(len, documents))
-    return tuple(tuple(fields[before:]) for fields, before in zip(documents, counts, strict=False))
+    """By version, the fields it has and the one before it has not; with all kinds there are by now, whose codes never
+    change."""
+    fields = CURRENT.document["fields"]
+    counts = (0, *(len(version.document["fields"]) for version in VERSIONS))
+    return tuple(tuple(fields[before:after]) for before, after in pairwise(counts))
+
+
+def _added_kinds() -> tuple[frozenset[str], ...]:
+    """Likewise of kinds, by version after the first."""
+    return tuple(frozenset(kinds_of(after)) - frozenset(kinds_of(before)) for before, after in pairwise(VERSIONS))
 
 
 FIRST_FIELDS, *_LATER_FIELDS = _added()
 """Fields of the first version, which every record has; of each later version what it added."""
+_LATER_KINDS: Final = _added_kinds()
 
 
 class EncoderSource:
@@ -201,15 +209,22 @@ class EncoderSource:
         else:
             self._parts += self._value(name, avro_type)
 
-    def later_fields(self) -> None:
-        """What later versions added, all of them or none: the header says which version it has become."""
+    def later_fields(self, kind: str | None = None) -> None:
+        """What later versions added, all of them or none: the header says which version it has become.
+
+        ``kind``: the only one there is; without it the kind is in the variable of that name.
+        """
         for field in (field for fields in _LATER_FIELDS for field in fields):
             self.lines.append(f"{field['name']} = get({field['name']!r})")
         self.lines.append(f"header, added = HEADER_{VERSIONS[0].version}, b''")
         condition = "if"
         for index in reversed(range(len(_LATER_FIELDS))):
-            told = " or ".join(f"{field['name']} is not None" for field in _LATER_FIELDS[index])
-            self.lines.append(f"{condition} {told}:")
+            told = [f"{field['name']} is not None" for field in _LATER_FIELDS[index]]
+            new_kinds = sorted(_LATER_KINDS[index])
+            told += [f"kind == {new!r}" for new in new_kinds] if kind is None else ["True"] * (kind in new_kinds)
+            if not told:
+                continue
+            self.lines.append(f"{condition} {' or '.join(told)}:")
             before = len(self.lines)
             written = [field for fields in _LATER_FIELDS[: index + 1] for field in fields]
             for field in written:

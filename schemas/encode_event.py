@@ -139,7 +139,7 @@ def _encoder(kind: str, members: frozenset[str]) -> Callable[[dict[str, Any], by
             source.field(name, avro_type)
         else:
             source.constant(_NOTHING)
-    source.later_fields()
+    source.later_fields(kind)
     return source.compile(f"{kind} event", "record, event_id, sender_event_id, occurred_at, received_at")
 
 

@@ -31,7 +31,7 @@ FAMILIES: Final[dict[Family, tuple[str, ...]]] = {
     Family.STAY: ("renewal", "cancellation", "subscription"),
     Family.SAY: ("review", "referral"),
     Family.SPEND: ("purchase", "refund"),
-    Family.INTERNAL: ("review_due",),
+    Family.INTERNAL: ("review_due", "model_activated"),
 }
 
 KINDS: Final[tuple[str, ...]] = tuple(kind for kinds in FAMILIES.values() for kind in kinds)

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     OUT_OF_CONTRACT = "out_of_contract"
     WRONG_PARTITION = "wrong_partition"
+    UNUSABLE_MODEL = "unusable_model"
 
 
 class Verdict(StrEnum):

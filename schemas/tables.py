@@ -241,6 +241,15 @@ MODEL_SHADOWS: Final = _table(
     ("version", "String", "The model that runs beside the active one; empty: none from then on"),
 )
 
+MODEL_ACTIVATIONS: Final = _table(
+    "model_activations",
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset of the activation: the model judges what follows"),
+    ("activated_at", TIME, "received_at of the activation"),
+    ("version", "String", "Name of the risk model"),
+    ("parameters", "String", "JSON: every number the risk formula uses"),
+)
+
 TABLES: Final[tuple[Table, ...]] = (
     TOUCHPOINTS,
     CUSTOMER_STATE,
@@ -250,4 +259,5 @@ TABLES: Final[tuple[Table, ...]] = (
     REPEATED_EVENTS,
     MODELS,
     MODEL_SHADOWS,
+    MODEL_ACTIVATIONS,
 )

@@ -39,9 +39,15 @@ def _load(version: int) -> SchemaVersion:
     return SchemaVersion(version=version, text=text, header=MARKER + fingerprint)
 
 
-VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1), _load(2))
-"""Each adds fields at the end of the one before, all of which may be null: so a reader of any version understands any
-other, and a record that has none of the new fields can be written as the old version."""
+VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1), _load(2), _load(3))
+"""Each adds fields that may be null, or kinds, at the end of those of the one before: so a record that has none of what
+is new can be written as the old version, and read as the new one."""
 CURRENT: Final = VERSIONS[-1]
 """What readers know of. Records are written with the oldest version that can say all they say, see `schemas.encode`."""
 BY_HEADER: Final[dict[bytes, SchemaVersion]] = {version.header: version for version in VERSIONS}
+
+
+def kinds_of(version: SchemaVersion) -> tuple[str, ...]:
+    """The kinds of event that a version can tell, in the order of their codes."""
+    [kind] = [field["type"] for field in version.document["fields"] if field["name"] == "kind"]
+    return tuple(kind["symbols"])

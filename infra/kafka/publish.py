@@ -47,20 +47,31 @@ class Publisher:
         self._set_back = set_back or SetBack()
         self._client = make_client(self._config)
 
-    def publish(self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None:
-        """Send records and wait. Raises ClusterUnreachableError; some may be in the log then: send them all again."""
+    def publish(
+        self,
+        topic: str,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        timestamp_ms: int,
+        partitions: Sequence[int] | None = None,
+    ) -> None:
+        """Send records and wait. Raises ClusterUnreachableError; some may be in the log then: send them all again.
+
+        ``partitions``: of each record; None: as their keys say.
+        """
+        where = [ANY_PARTITION] * len(values) if partitions is None else partitions
         if self._set_back.happened():
             self._renew()
         for start in range(0, len(values), _SLICE):
             part = slice(start, start + _SLICE)
-            error = self._publish(topic, keys[part], values[part], timestamp_ms)
+            error = self._publish(topic, keys[part], values[part], timestamp_ms, where[part])
             if error is not None:
                 self._renew()
                 why = f"{len(values)} records for topic {topic}: {error.str()}"
                 raise ClusterUnreachableError(f"Kafka at {self._bootstrap} did not take {why}")
 
     def _publish(
-        self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int
+        self, topic: str, keys: Sequence[str], values: Sequence[bytes], timestamp_ms: int, partitions: Sequence[int]
     ) -> KafkaError | None:
         """The first error; None if every record is in the log."""
         failed: list[KafkaError] = []
@@ -72,13 +83,13 @@ class Publisher:
         # A little longer than the client itself waits, so that its own report comes first.
         deadline_s = time.monotonic() + self._timeout_s + 5.0
         produce = self._client.produce
-        for key, value in zip(keys, values, strict=True):
+        for key, value, partition in zip(keys, values, partitions, strict=True):
             try:
-                produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
+                produce(topic, value, key, partition, report, None, timestamp_ms)
             except BufferError:  # large records fill the queue before a slice is through
                 self._wait(deadline_s)
                 try:
-                    produce(topic, value, key, ANY_PARTITION, report, None, timestamp_ms)
+                    produce(topic, value, key, partition, report, None, timestamp_ms)
                 except BufferError:
                     return KafkaError(KafkaError._QUEUE_FULL)
             except KafkaException as exception:

@@ -40,6 +40,10 @@ WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
 SELECT countIf(stage = 'log'), countIf(stage = 'ingest'), countIf(stage = 'log' AND log_offset < committed)
 FROM touchstone.rejected_events FINAL
 """
+_ACTIVATIONS = """
+WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
+SELECT countIf(log_offset < committed) FROM touchstone.model_activations FINAL
+"""
 _RESENT = "SELECT count() FROM touchstone.resent_events FINAL"
 
 
@@ -150,8 +154,10 @@ def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, 
     [(stored, reviews, stored_below)] = ask(clickhouse, _STORED.format(**partitions))
     [(repeated, conflicting, repeated_below)] = ask(clickhouse, _REPEATED.format(**partitions))
     [(rejected, refused, rejected_below)] = ask(clickhouse, _REJECTED.format(**partitions))
+    [(activations_below,)] = ask(clickhouse, _ACTIVATIONS.format(**partitions))
     [(resent,)] = ask(clickhouse, _RESENT)
-    unaccounted = sum(committed.values()) - stored_below - repeated_below - rejected_below
+    accounted = stored_below + repeated_below + rejected_below + activations_below
+    unaccounted = sum(committed.values()) - accounted
     return Stored(stored, reviews, repeated, conflicting, rejected, refused, resent, unaccounted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,23 +11,28 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from infra.clickhouse import events, signals, states
+from infra.clickhouse import activations, events, signals, states
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
+from schemas.activation import Activation
 from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
 from schemas.signal import encode_crossings
-from schemas.tables import DATABASE, MODELS, REJECTED_EVENTS, REPEATED_EVENTS
+from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
 from services.scoring.as_of import crossing_sql
 from services.scoring.cache import StoredStates
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.refusals import refusal
-from services.scoring.risk.model import DEFAULT, RiskModel
+from services.scoring.risk.model import DEFAULT
 from services.scoring.state import Ints
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+DEFAULTS: Final = "default-"
+"""How the versions of documented defaults begin."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 def moment(us: int) -> datetime:
@@ -45,6 +51,12 @@ class ClickHouseTables:
 
     def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:
         return events.find_earlier(self._client, keys)
+
+    def load_activations(self, partition: int, before: int) -> list[Activation]:
+        return activations.load(self._client, partition, before)
+
+    def write_activations(self, some: Sequence[Activation]) -> None:
+        activations.write(self._client, some)
 
     def write_events(
         self,
@@ -134,19 +146,26 @@ class ClickHouseTables:
         states.save(self._client, rows)  # type: ignore[arg-type]
 
     def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
-        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset)."""
-        rows = self._client.query(crossing_sql(tuple(partitions), limit))
+        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset).
+
+        SQL works with the one model that is shown as active. A partition that is judged by another has none here: the
+        same customers would be due again after each review, for ever.
+        """
+        shown, latest = activations.shown_version(self._client), activations.latest(self._client)
+        ours = [at for at in partitions if (latest[at].version if at in latest else DEFAULT.version) == shown]
+        if len(ours) < len(partitions):
+            others = ", ".join(map(str, sorted(set(partitions) - set(ours))))
+            _log.warning("no reviews in partitions %s: model %s is not active there yet", others, shown)
+        if not ours:
+            return []
+        rows = self._client.query(crossing_sql(tuple(ours), limit))
         return [(customer, partition, offset) for customer, partition, offset in rows]
 
-    def active_model(self, now: datetime) -> RiskModel:
-        """The model that judges. A fresh database, or one with an older default, is given the documented default."""
-        rows = self._client.query(
-            f"SELECT version, parameters FROM {DATABASE}.{MODELS.name} ORDER BY activated_at DESC LIMIT 1"
-        )
-        if rows and not (rows[0][0].startswith("default-") and rows[0][0] != DEFAULT.version):
-            return RiskModel.from_json(rows[0][1])
-        self._client.insert_rows(MODELS.name, MODELS.names, [(DEFAULT.version, now, DEFAULT.to_json(), "")])
-        return DEFAULT
+    def show_default(self) -> list[str]:
+        """Show the documented default, which judges where the log has activated no other. Returns the models that are
+        shown as active all the same without an event in the log: they do not judge."""
+        activations.show_default(self._client, DEFAULT.version, DEFAULT.to_json(), DEFAULTS)
+        return [version for version in activations.unlogged(self._client) if not version.startswith(DEFAULTS)]
 
 
 class KafkaTopics:

@@ -52,6 +52,25 @@ class LagGauges(Collector):
         yield seconds
 
 
+class ModelInfo(Collector):
+    """A series of value 1 for each partition, labelled with what somebody else knows of it."""
+
+    def __init__(self, name: str, meaning: str, registry: CollectorRegistry) -> None:
+        self._name, self._meaning = name, meaning
+        self._ask: Callable[[], Mapping[int, str]] = dict
+        registry.register(self)
+
+    def set_function(self, ask: Callable[[], Mapping[int, str]]) -> None:
+        """``ask`` is called by the scraping thread; it returns the version by partition."""
+        self._ask = ask
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self._name, self._meaning, labels=["partition", "version"])
+        for partition, version in sorted(self._ask().items()):
+            family.add_metric([str(partition), version], 1)
+        yield family
+
+
 class BulkHistogram(Collector):
     """A histogram that takes arrays: the library's own takes one value at a time, and 2 us for it."""
 

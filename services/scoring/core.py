@@ -9,23 +9,28 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.activation import KIND, PARAMETERS, VERSION, Activation
 from schemas.decode import decode
 from schemas.identity import signal_id
+from schemas.kinds import KINDS
 from schemas.reasons import Reason
 from schemas.signal import CROSSINGS
 from services.scoring.cache import StateCache
 from services.scoring.duplicates import candidates, id_keys, remember
 from services.scoring.events import prepare
-from services.scoring.flood import Floods
+from services.scoring.flood import Floods, Stop
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows, Tables
 from services.scoring.readings import ReadingTable
 from services.scoring.refusals import plausible_us
 from services.scoring.repeats import NEEDED, Repeats, find_repeats
+from services.scoring.risk.model import ModelError, RiskModel
 from services.scoring.state import Ints, Rows
 from services.scoring.step import LIVE_WITHIN_US, Scorer, step
+from services.scoring.timeline import Timeline, present, usable_model
 
 PAYLOAD_KEPT_BYTES = 65_536
 _KEY = ("customer_id", "event_id")
+_ACTIVATION = KINDS.index(KIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Effects:
     repeated: list[RepeatedEvent] = field(default_factory=list)
     signals: list[pl.DataFrame] = field(default_factory=list)
     """Frames of `schemas.signal.CROSSINGS`, none of them empty."""
+    activations: list[Activation] = field(default_factory=list)
+    """Risk models that judge from there on."""
     slots: list[Rows] = field(default_factory=list)
     """Slots whose states changed."""
     records: int = 0
@@ -59,6 +66,7 @@ class Effects:
         self.rejected += other.rejected
         self.repeated += other.repeated
         self.signals += other.signals
+        self.activations += other.activations
         self.slots += other.slots
         self.records += other.records
         self.history += other.history
@@ -83,6 +91,8 @@ class Core:
         """``floods`` None: any number of records may be rejected."""
         self.cache = cache
         self.floods = floods
+        self.timeline = Timeline(scorer.model)
+        self._parsed: dict[str, RiskModel] = {}
         self._scorer = scorer
         self._readings = readings
         self._tables = tables
@@ -100,7 +110,8 @@ class Core:
 
         ``partitions``: of each record (n,), or one for all. ``unwritten``: effects that the tables may not show yet:
         a repeat of one of their events has to be found there. Raises what the tables raise, and
-        `cache.CacheFullError`, before any state changes.
+        `cache.CacheFullError`, before any state changes. ModelError: an activation that the table has cannot be read
+        by this version, so nothing that follows it can be judged.
         """
         effects = Effects(records=len(values))
         partitions = np.broadcast_to(np.asarray(partitions, dtype=np.int64), len(values))
@@ -117,12 +128,20 @@ class Core:
                 )
             )
 
+        self._begin_timeline(partitions, offsets)
         decoded = decode(values, self._new_marker())
         for refused in decoded.rejects:
             reject(refused.index, refused.reason, refused.detail)
         rows = decoded.rows.to_numpy().astype(np.intp)
+        frame, activated = decoded.frame, []
+        kinds = frame.get_column("kind").to_physical()
+        if frame.height and kinds.max() == _ACTIVATION:
+            places = np.flatnonzero(kinds == _ACTIVATION)
+            activated = self._activations(frame[places], rows[places], partitions, offsets, reject)
+            kept = np.flatnonzero(kinds != _ACTIVATION)
+            frame, rows = frame[kept], rows[kept]
         home = partitions[rows]
-        frame = decoded.frame.with_columns(pl.Series("log_partition", home), pl.Series("log_offset", offsets[rows]))
+        frame = frame.with_columns(pl.Series("log_partition", home), pl.Series("log_offset", offsets[rows]))
         slots = self._slots(frame.get_column("customer_id").to_list(), home)
 
         misplaced = self.cache.partition_of(slots) != home
@@ -140,13 +159,58 @@ class Core:
                 for record in effects.rejected
                 if record.log_partition != stop.partition or record.log_offset < stop.offset
             ]
+            activated = [(at, model) for at, model in activated if not _is_beyond(at, stop)]
             wanted &= ~beyond[rows]
+        for at, model in activated:
+            self.timeline.add(at.log_partition, at.log_offset, model)
+            effects.activations.append(at)
         if not wanted.all():
             kept = np.flatnonzero(wanted)
             frame, slots = frame[kept], slots[kept]
         if frame.height:
             self._fold(frame, slots, unwritten, effects)
         return effects
+
+    def _begin_timeline(self, partitions: Ints, offsets: Ints) -> None:
+        """What was activated before these records, in partitions that are new here."""
+        for partition in present(partitions) if len(partitions) else ():
+            first = int(offsets[np.argmax(partitions == partition)])
+            if self.timeline.lacks(partition, first):
+                stored = self._tables.load_activations(partition, first)
+                models = [(at.log_offset, self._model(at.version, at.parameters)) for at in stored]
+                self.timeline.begin(partition, first, models)
+
+    def _model(self, version: str | None, parameters: str | None) -> RiskModel:
+        """Read once, however many partitions activate it. ModelError."""
+        known = self._parsed.get(parameters or "")
+        if known is None or known.version != version:
+            known = usable_model(version, parameters, self._scorer.model.activity_kinds)
+            self._parsed[parameters or ""] = known
+        return known
+
+    def _activations(
+        self,
+        frame: pl.DataFrame,
+        rows: Rows,
+        partitions: Ints,
+        offsets: Ints,
+        reject: Callable[[int, Reason, str], None],
+    ) -> list[tuple[Activation, RiskModel]]:
+        """Those of some records that can be used; ``frame`` has their contents, ``rows`` their places. The decision
+        follows from the record alone, so it is the same whenever it is read."""
+        usable = []
+        for row, received_us, attributes in zip(
+            rows.tolist(), frame.get_column("received_at"), frame.get_column("attributes"), strict=True
+        ):
+            version, parameters = attributes.get(VERSION), attributes.get(PARAMETERS)
+            try:
+                model = self._model(version, parameters)
+            except ModelError as error:
+                reject(row, Reason.UNUSABLE_MODEL, f"{error}; the former model goes on judging")
+                continue
+            at = Activation(int(partitions[row]), int(offsets[row]), received_us, model.version, parameters)
+            usable.append((at, model))
+        return usable
 
     def _slots(self, names: list[str], home: Ints) -> Rows:
         slots = self.cache.find(names)
@@ -190,10 +254,11 @@ class Core:
             )
         )
         effects.history += int(np.count_nonzero(events.received_us - events.occurred_us > LIVE_WITHIN_US))
+        judging = self.timeline.at(frame.get_column("log_partition").to_numpy(), offsets)
         order = np.argsort(slots, kind="stable")
         slots, events = slots[order], events.select(order)
         remember(states, slots, keys[order])
-        signals = step(states, events, self._scorer)
+        signals = step(states, events, self._scorer, judging.select(order))
         if signals.height:
             effects.signals.append(self._crossings(signals))
         touched = slots[np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])]
@@ -235,6 +300,10 @@ class Core:
             list(self._scorer.touchpoints.names),
             list(self._scorer.models.names),
         )
+
+
+def _is_beyond(at: Activation, stop: Stop) -> bool:
+    return at.log_partition == stop.partition and at.log_offset >= stop.offset
 
 
 def _repeated(frame: pl.DataFrame, conflicting: npt.NDArray[np.bool_]) -> list[RepeatedEvent]:

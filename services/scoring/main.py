@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +34,7 @@ from services.scoring.metered import metered
 from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
 from services.scoring.reviews import Reviews
+from services.scoring.risk.model import DEFAULT
 from services.scoring.settings import ScoringSettings
 from services.scoring.shell import Shell, ShellLimits
 from services.scoring.step import Scorer
@@ -66,13 +66,15 @@ def main() -> int:
     set_up(settings.log_level, logs)
     try:
         with connect(where) as patient:
-            model = ClickHouseTables(patient).active_model(datetime.now(UTC))
+            unlogged = ClickHouseTables(patient).show_default()
     except ClickHouseError as error:
         _log.error("the tables cannot be used: %s", error)
         return EXIT_UNREACHABLE
+    for version in unlogged:
+        _log.warning("model %s does not judge: the log does not activate it; see `touchstone models activate`", version)
     client = connect(where.model_copy(update={"retry_s": min(where.retry_s, MOST_RETRY_S)}))
     tables = metered(ClickHouseTables(client))
-    scorer = Scorer.of(model)
+    scorer = Scorer.of(DEFAULT)
     cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
     register = StopRegister(settings.kafka_bootstrap)
     floods = (
@@ -126,13 +128,14 @@ def main() -> int:
     metrics.STOPPED.set_function(lambda: len(halts))
     app.beside(lambda: _review(reviews, settings.ready_file))
     metrics.watch_cache(cache)
+    metrics.MODELS.set_function(core.timeline.current)
     metrics.watch_shell(shell)
     metrics.watch_memory(app.ledger, settings.max_open_bytes, 2 * settings.max_unwritten_records, memory_limit_bytes())
     metrics.REVIEWS.set_function(lambda: reviews.appended)
     if settings.metrics_port:
         # Several workers of one machine are told the same port.
         start_http_server(settings.metrics_port + settings.worker - 1, settings.metrics_host, metrics.REGISTRY)
-    _log.info("worker %d judges with model %s", settings.worker, model.version)
+    _log.info("worker %d judges with model %s where the log activates no other", settings.worker, DEFAULT.version)
     follower = Follower(
         settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, metrics.counting_refusals(tables.write_refusals)
     )

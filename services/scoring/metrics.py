@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from schemas.reasons import Reason
 from schemas.state_layout import BANDS
 from services.scoring.cache import StateCache
-from services.scoring.collectors import AskedCounter, BulkHistogram, LagGauges
+from services.scoring.collectors import AskedCounter, BulkHistogram, LagGauges, ModelInfo
 from services.scoring.core import Effects
 from services.scoring.record_batches.commits import CommitLedger
 from services.scoring.record_batches.watchdog import Sighting
@@ -29,16 +29,19 @@ LOG_REASONS: Final = (
     Reason.UNDECODABLE,
     Reason.OUT_OF_CONTRACT,
     Reason.WRONG_PARTITION,
+    Reason.UNUSABLE_MODEL,
 )
 """Why a record of the log may be rejected."""
 CALLS: Final = (
     "crossings",
     "find_earlier",
+    "load_activations",
     "load_states",
     "publish_rejected",
     "publish_reviews",
     "publish_signals",
     "save_states",
+    "write_activations",
     "write_events",
     "write_refusals",
     "write_rejected",
@@ -57,6 +60,12 @@ REJECTED: Final = Counter(
     "touchstone_scoring_rejected", "Records that could not be taken", ["reason"], registry=REGISTRY
 )
 SIGNALS: Final = Counter("touchstone_scoring_signals", "Crossings of a risk band", ["to_band"], registry=REGISTRY)
+ACTIVATIONS: Final = Counter(
+    "touchstone_scoring_activations", "Activations of risk models met in the log", registry=REGISTRY
+)
+MODELS: Final = ModelInfo(
+    "touchstone_scoring_model_info", "Risk model that judges what comes next, by partition; always 1", REGISTRY
+)
 STATES: Final = Counter("touchstone_scoring_states_written", "Rows written to customer_state", registry=REGISTRY)
 WRITES: Final = Counter("touchstone_scoring_writes", "Sets of effects written and acknowledged", registry=REGISTRY)
 CACHED: Final = Gauge("touchstone_scoring_cached_customers", "Customers in memory", registry=REGISTRY)
@@ -189,6 +198,7 @@ def count(effect: Effect, effects: Effects) -> None:
     for crossings in effects.signals:
         for band, number in crossings.get_column("to_band").value_counts().iter_rows():
             SIGNALS.labels(band).inc(number)
+    ACTIVATIONS.inc(len(effects.activations))
     STATES.inc(len(effects.dirty()))
     now_us = time.time_ns() // 1000
     for written in effects.events:

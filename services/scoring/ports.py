@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.activation import Activation
 from services.scoring.cache import StoredStates
 from services.scoring.state import Days, Floats, Ints, Sets
 
@@ -61,6 +62,10 @@ class Tables(Protocol):
         """Stored events of lowest offset by (customer_id, event_id), with log_partition and log_offset."""
         ...
 
+    def load_activations(self, partition: int, before: int) -> Sequence[Activation]:
+        """Activations of a partition below an offset, in any order."""
+        ...
+
     def write_events(
         self,
         frame: pl.DataFrame,
@@ -76,6 +81,10 @@ class Tables(Protocol):
 
     def write_signals(self, crossings: pl.DataFrame) -> None:
         """``crossings``: `schemas.signal.CROSSINGS`."""
+        ...
+
+    def write_activations(self, activations: Sequence[Activation]) -> None:
+        """Keep them, and show their models as active since then."""
         ...
 
     def save_states(self, states: StateRows) -> None: ...

@@ -1,6 +1,7 @@
 """The stream's shell: takes record batches, keeps the order of effects, acknowledges last.
 
-Order of effects, each repeatable: events beside rejected, repeated and signals; then states; then acknowledgement.
+Order of effects, each repeatable: events beside rejected, repeated, signals and activations; then states; then
+acknowledgement.
 States go last, because a state that is written makes a redelivered event be skipped: a crash before that must repeat
 an event or a signal (its id is the same) and never lose one.
 
@@ -23,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from schemas.reasons import Reason
 from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects, Written
 from services.scoring.flood import Halting
@@ -37,12 +39,13 @@ HISTORY_SETTLES_S: Final = 10.0
 
 
 class Effect(StrEnum):
-    """What is written; `Shell` reports each one when it is done. The first four are written side by side."""
+    """What is written; `Shell` reports each one when it is done. The first five are written side by side."""
 
     EVENTS = "events"
     REJECTED = "rejected"
     REPEATED = "repeated"
     SIGNALS = "signals"
+    ACTIVATIONS = "activations"
     STATES = "states"
     ACKNOWLEDGED = "acknowledged"
 
@@ -198,6 +201,7 @@ class Shell:
                     self._stepped()
                     if epoch == self._epoch:
                         self._work.effects.add(effects)
+                        _tell_models(effects)
                     return
             # Memory is free while we wait, for the writer.
             if not isinstance(trouble, CacheFullError):
@@ -219,6 +223,7 @@ class Shell:
         if self._cache_epoch != self._epoch:
             self._cache_epoch = self._epoch
             self._core.cache.forget_all()
+            self._core.timeline.forget_all()
             if self._core.floods is not None:
                 self._core.floods.forget_all()
 
@@ -302,6 +307,8 @@ class Shell:
             crossings = pl.concat(effects.signals)
             yield Effect.SIGNALS, lambda: self._topics.publish_signals(crossings)
             yield Effect.SIGNALS, lambda: self._tables.write_signals(crossings)
+        if effects.activations:
+            yield Effect.ACTIVATIONS, lambda: self._tables.write_activations(effects.activations)
 
     def _write_events(self, written: list[Written]) -> None:
         frame = pl.concat([part.frame for part in written])
@@ -344,3 +351,12 @@ class Shell:
     async def on_partitions_assigned(self, assigned: set[Any]) -> None:
         """Note what is ours; states come as they are needed."""
         self.partitions = frozenset(tp.partition for tp in assigned)
+
+
+def _tell_models(effects: Effects) -> None:
+    for at in effects.activations:
+        _log.info("partition %d: model %s judges from offset %d on", at.log_partition, at.version, at.log_offset + 1)
+    for record in effects.rejected:
+        if record.reason == Reason.UNUSABLE_MODEL:
+            place = f"{record.log_partition}:{record.log_offset}"
+            _log.error("the activation at %s is left out: %s", place, record.detail)

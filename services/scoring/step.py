@@ -21,6 +21,7 @@ from services.scoring.fold import Mask, activity_codes, fold
 from services.scoring.judge import explain, judge
 from services.scoring.risk.model import RiskModel
 from services.scoring.state import Ints, States, Vocabulary
+from services.scoring.timeline import Judging
 
 LIVE_WITHIN_US: Final = 3_600_000_000
 """An event received later than this after it happened is history: it is folded and does not signal by itself."""
@@ -34,6 +35,7 @@ class Scorer:
     """What a step needs besides states and events. Vocabularies grow; the rest is fixed while a process runs."""
 
     model: RiskModel
+    """Judges where the log has activated no other one."""
     touchpoints: Vocabulary
     models: Vocabulary
     activity: Mask
@@ -44,8 +46,12 @@ class Scorer:
         return cls(model, Vocabulary(), Vocabulary(), activity_codes(model.activity_kinds))
 
 
-def step(states: States, events: Events, scorer: Scorer) -> pl.DataFrame:
-    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return `SIGNALS` of judge.py."""
+def step(states: States, events: Events, scorer: Scorer, judging: Judging | None = None) -> pl.DataFrame:
+    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return `SIGNALS` of judge.py.
+
+    ``judging``: who judges each event; None: the scorer's model all of them. Only judging depends on the model.
+    """
+    judging = judging or Judging((scorer.model,))
     if not len(events):
         return explain(())
     judged = judged_at(states, events)
@@ -59,19 +65,20 @@ def step(states: States, events: Events, scorer: Scorer) -> pl.DataFrame:
         mine = np.flatnonzero(segment == number) if segment.any() else np.arange(len(events))
         part = events.select(mine) if len(mine) < len(events) else events
         fold(states, part, scorer.activity, scorer.touchpoints)
-        at = np.flatnonzero(judged[mine])
+        at = mine[judged[mine]]
         if at.size:
-            crossed.append(
+            crossed += [
                 judge(
                     states,
-                    part.row[at],
-                    part.received_us[at],
-                    part.offset[at],
-                    scorer.model,
+                    events.row[which],
+                    events.received_us[which],
+                    events.offset[which],
+                    model,
                     scorer.touchpoints,
                     scorer.models,
                 )
-            )
+                for model, which in judging.by_model(at)
+            ]
     return explain(crossed)
 
 

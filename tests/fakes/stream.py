@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from schemas.activation import Activation
 from schemas.decode import COLUMNS
 from schemas.encode import encode
 from schemas.identity import identify
@@ -61,6 +62,7 @@ class FakeTables:
     rejected: dict[tuple[int, int], RejectedRecord] = field(default_factory=dict)
     repeated: dict[tuple[int, int], RepeatedEvent] = field(default_factory=dict)
     signals: dict[bytes, Crossing] = field(default_factory=dict)
+    activations: dict[tuple[int, int], Activation] = field(default_factory=dict)
     actions: list[str] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     """Raised one by one by the next calls."""
@@ -97,6 +99,15 @@ class FakeTables:
         self.lookups += 1
         rows = [self.events[key] for key in keys if key in self.events]
         return pl.DataFrame(rows, schema={**COLUMNS, "log_partition": pl.UInt16, "log_offset": pl.Int64})
+
+    def load_activations(self, partition: int, before: int) -> list[Activation]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return [at for at in self.activations.values() if at.log_partition == partition and at.log_offset < before]
+
+    def write_activations(self, activations: Sequence[Activation]) -> None:
+        self._act("activations")
+        self.activations |= {(at.log_partition, at.log_offset): at for at in activations}
 
     def write_events(self, frame: pl.DataFrame, valence: Any, weight: Any, partition: Any, offsets: Any) -> None:
         self._act("events")

@@ -20,7 +20,7 @@ from infra.kafka.read import read_partition
 from schemas.reasons import Reason
 from schemas.rejected import STAGE_LOG
 from schemas.state_layout import CODES, KEY, PACKED
-from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS, TOUCHPOINTS
+from schemas.tables import DATABASE, MODEL_ACTIVATIONS, REJECTED_EVENTS, REPEATED_EVENTS, TOUCHPOINTS
 from schemas.topics import TOUCHPOINTS as TOPIC
 from services.cli.verification.deployment import Deployment, end_of
 from services.cli.verification.population import Population, condition, load_states, moved
@@ -56,9 +56,8 @@ class Compared:
 
 
 def uncompared(deployment: Deployment) -> frozenset[str]:
-    """Columns that no fold with one model can say anything of: earlier models have judged, and the log does not say
-    which one when."""
-    return frozenset(JUDGED) if deployment.models > 1 else frozenset()
+    """Columns that no fold can say anything of: models have judged of which the log does not say which one when."""
+    return frozenset(JUDGED) if deployment.unlogged else frozenset()
 
 
 def by_sql(deployment: Deployment, population: Population) -> Iterator[Compared]:
@@ -194,15 +193,15 @@ def fold(deployment: Deployment, partition: int, wanted: Wanted, end: int, limit
 
 
 def _passed(deployment: Deployment, partition: int) -> npt.NDArray[np.int64]:
-    """Offsets whose schema was unknown to the worker that met them, and that no newer worker took after all (as it may
-    when the first one died before it had committed)."""
+    """Offsets whose schema or risk model was unknown to the worker that met them, and that no newer worker took after
+    all (as it may when the first one died before it had committed)."""
     rejected = (
-        f"SELECT log_offset FROM {DATABASE}.{REJECTED_EVENTS.name} "
-        f"WHERE stage = '{STAGE_LOG}' AND log_partition = {partition} AND reason = '{Reason.UNKNOWN_SCHEMA}'"
+        f"SELECT log_offset FROM {DATABASE}.{REJECTED_EVENTS.name} WHERE stage = '{STAGE_LOG}' "
+        f"AND log_partition = {partition} AND reason IN ('{Reason.UNKNOWN_SCHEMA}', '{Reason.UNUSABLE_MODEL}')"
     )
     offsets = {offset for (offset,) in deployment.client.query(rejected)}
     if offsets:
-        for table in (TOUCHPOINTS, REPEATED_EVENTS):
+        for table in (TOUCHPOINTS, REPEATED_EVENTS, MODEL_ACTIVATIONS):
             taken = (
                 f"SELECT log_offset FROM {DATABASE}.{table.name} "
                 f"WHERE log_partition = {partition} AND log_offset IN ({rejected})"

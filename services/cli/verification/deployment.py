@@ -1,4 +1,4 @@
-"""What a check works on: the tables, the log, how far the stream has come, and the model that judges."""
+"""What a check works on: the tables, the log, how far the stream has come, and the model that judges at first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from infra.clickhouse import activations
 from infra.clickhouse.client import ClickHouse, connect
 from infra.kafka.admin import KafkaAdmin
-from schemas.tables import DATABASE, MODELS
 from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
 from services.cli.addresses import Addresses, locate
 from services.cli.figures import clickhouse_settings
@@ -34,8 +34,10 @@ class Deployment:
     committed: dict[int, int]
     """Records below are done with: their effects are written."""
     model: RiskModel
-    models: int
-    """How many models have ever been active."""
+    """Judges where the log has activated no other."""
+    unlogged: tuple[str, ...]
+    """Models that have judged without an event in the log that says from where on: those of releases that chose the
+    model otherwise."""
 
     @property
     def log_is_whole(self) -> bool:
@@ -64,15 +66,5 @@ def deployment(settings: StackSettings) -> Iterator[Deployment]:
     begins, committed = positions(where.kafka_bootstrap)
     patient = clickhouse_settings(settings, where).model_copy(update={"timeout_s": STATEMENT_S, "retry_s": RETRY_S})
     with connect(patient) as client:
-        model, models = _judging_model(client)
-        yield Deployment(client, where, begins, committed, model, models)
-
-
-def _judging_model(client: ClickHouse) -> tuple[RiskModel, int]:
-    """As a worker chooses it when it starts, without writing anything; and how many there have been."""
-    rows = client.query(
-        f"SELECT version, parameters FROM {DATABASE}.{MODELS.name} FINAL ORDER BY activated_at DESC, version"
-    )
-    if rows and not (rows[0][0].startswith("default-") and rows[0][0] != DEFAULT.version):
-        return RiskModel.from_json(rows[0][1]), len(rows)
-    return DEFAULT, max(1, len(rows))
+        unlogged = tuple(version for version in activations.unlogged(client) if version != DEFAULT.version)
+        yield Deployment(client, where, begins, committed, DEFAULT, unlogged)

@@ -92,10 +92,10 @@ def _text(value: Any) -> str:
 
 def print_sums(accounts: list[Account]) -> None:
     """One line a partition, and what is wrong with it."""
-    head = ["partition", "received", "stored", "duplicate", "rejected", "missing", "surplus"]
-    numbers = [[a.received, a.stored, a.duplicate, a.rejected, a.missing, a.surplus] for a in accounts]
+    head = ["partition", "received", "stored", "duplicate", "rejected", "models", "missing", "surplus"]
+    numbers = [[a.received, a.stored, a.duplicate, a.rejected, a.activations, a.missing, a.surplus] for a in accounts]
     rows = [[str(a.partition), *(f"{n:,}" for n in line)] for a, line in zip(accounts, numbers, strict=True)]
-    rows.append(["all", *(f"{sum(line[at] for line in numbers):,}" for at in range(6))])
+    rows.append(["all", *(f"{sum(line[at] for line in numbers):,}" for at in range(len(head) - 1))])
     print_table(head, rows)
     for account in accounts:
         if account.missing_at:
@@ -117,15 +117,16 @@ def print_summary(found: Deployment, report: Report) -> None:
         shown = f", {len(tally.kept):,} of {tally.differences:,} differences shown" if tally.differing else ""
         print(f"{tally.customers:,} customers {AGAINST[against]}: {verdict}{shown}")
     unbalanced = sum(not account.balanced for account in report.accounts)
-    print(f"received = stored + duplicate + rejected: {f'not in {unbalanced} partitions' if unbalanced else 'holds'}")
+    holds = f"not in {unbalanced} partitions" if unbalanced else "holds"
+    print(f"received = stored + duplicate + rejected + activations of models: {holds}")
     say(
         f"while this ran the stream moved on for {max((t.moved for t in report.tallies.values()), default=0):,} of them"
     )
     say(TOLERANCES)
     if report.left_out:
         say(
-            f"{found.models} risk models have judged by turns and the log does not say which one when: "
-            f"{', '.join(report.left_out)} were not compared"
+            f"{', '.join(found.unlogged)} judged before models were activated by events, and the log does not say "
+            f"where: {', '.join(report.left_out)} were not compared"
         )
 
 

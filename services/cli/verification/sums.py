@@ -1,4 +1,7 @@
-"""The books of the log, partition by partition: received = stored + duplicate + rejected, each place once."""
+"""The books of the log, partition by partition: each place once.
+
+received = stored + duplicate + rejected + activations of risk models
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ _PLACES: Final = f"""
 SELECT 0 AS fate, log_partition, log_offset FROM {DATABASE}.touchpoints FINAL
 UNION ALL SELECT 1, log_partition, log_offset FROM {DATABASE}.repeated_events FINAL
 UNION ALL SELECT 2, log_partition, log_offset FROM {DATABASE}.rejected_events FINAL WHERE stage = '{STAGE_LOG}'
+UNION ALL SELECT 3, log_partition, log_offset FROM {DATABASE}.model_activations FINAL
 """
 
 
@@ -31,6 +35,7 @@ class Account:
     stored: int
     duplicate: int
     rejected: int
+    activations: int
     missing: int
     surplus: int
     missing_at: list[int] = field(default_factory=list)
@@ -49,23 +54,22 @@ def accounts(deployment: Deployment) -> list[Account]:
     ends = [deployment.committed[at] for at in partitions]
     # A bitmap takes a few bits for each place where numbers would take eight bytes.
     rows = client.query(
-        f"SELECT log_partition, countIf(fate = 0), countIf(fate = 1), countIf(fate = 2), "
+        f"SELECT log_partition, countIf(fate = 0), countIf(fate = 1), countIf(fate = 2), countIf(fate = 3), "
         f"groupBitmap(toUInt64(log_offset)) FROM ({_PLACES}) "
         f"WHERE log_offset >= transform(log_partition, {partitions}, {begins}, 0) "
         f"AND log_offset < transform(log_partition, {partitions}, {ends}, 0) GROUP BY log_partition"
     )
     counted = {row[0]: row[1:] for row in rows}
     return [
-        _account(client, at, begin, end, *counted.get(at, (0, 0, 0, 0)))
+        _account(client, at, begin, end, *counted.get(at, (0, 0, 0, 0, 0)))
         for at, begin, end in zip(partitions, begins, ends, strict=True)
     ]
 
 
-def _account(
-    client: ClickHouse, at: int, begin: int, end: int, stored: int, duplicate: int, rejected: int, places: int
-) -> Account:
+def _account(client: ClickHouse, at: int, begin: int, end: int, *counts: int) -> Account:
+    stored, duplicate, rejected, activations, places = counts
     received = end - begin
-    missing, surplus = received - places, stored + duplicate + rejected - places
+    missing, surplus = received - places, stored + duplicate + rejected + activations - places
     here = f"({_PLACES}) WHERE log_partition = {at} AND log_offset >= {begin} AND log_offset < {end}"
     return Account(
         at,
@@ -74,6 +78,7 @@ def _account(
         stored,
         duplicate,
         rejected,
+        activations,
         missing,
         surplus,
         _missing(client, here, begin, end) if missing else [],

@@ -16,8 +16,9 @@ from typing import Final, Self, cast
 
 import polars as pl
 
-from infra.clickhouse import events, states
+from infra.clickhouse import activations, events, states
 from infra.kafka.read import read_partition
+from schemas.activation import Activation
 from schemas.tables import CUSTOMER_STATE, DATABASE
 from schemas.topics import TOUCHPOINTS
 from services.cli.verification.deployment import Deployment, positions
@@ -80,7 +81,7 @@ class Rebuilt:
         _, committed = positions(self._found.where.kafka_bootstrap)
         scorer = Scorer.of(self._found.model)
         cache = StateCache(2 * _RECORDS, scorer.touchpoints, scorer.models)
-        # The core looks up and never writes: these two questions are all it asks of tables.
+        # The core looks up and never writes: these three questions are all it asks of tables.
         tables = cast("Tables", _Beside(self._found))
         core = Core(cache, scorer, readings.shipped(), tables, lambda: os.urandom(8))
         count = 0
@@ -104,13 +105,16 @@ class Rebuilt:
 
 
 class _Beside:
-    """States from the new table; repeats by the stored events, as the stream knows them."""
+    """States from the new table; repeats and activations by what is stored, as the stream knows them."""
 
     def __init__(self, found: Deployment) -> None:
         self._client = found.client
 
     def load_states(self, customers: Sequence[str]) -> StateRows:
         return from_frame(load_states(self._client, condition(customers), BESIDE))
+
+    def load_activations(self, partition: int, before: int) -> list[Activation]:
+        return activations.load(self._client, partition, before)
 
     def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:
         return events.find_earlier(self._client, keys)

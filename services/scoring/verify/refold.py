@@ -14,6 +14,7 @@ from typing import Final, cast
 import numpy as np
 import polars as pl
 
+from schemas.activation import KIND, Activation
 from schemas.decode import COLUMNS, decode
 from services.scoring.cache import CacheFullError, StateCache
 from services.scoring.core import Core, Effects
@@ -97,6 +98,10 @@ class _Memory:
         none = States.empty(0)
         return StateRows([], none.floats, none.ints, none.activity_days, none.cases, none.recent_ids, [""], [""])
 
+    def load_activations(self, _partition: int, _before: int) -> Sequence[Activation]:
+        """None before offset 0."""
+        return ()
+
     def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:
         """`ports.Tables.find_earlier` without contents: whether a repeat says something else is not asked here."""
         assert self.cache is not None
@@ -152,16 +157,18 @@ class Refold:
         # Twice as many as were meant to come: some are in the log alone. Room that nobody takes costs little.
         cache = StateCache(max(1, 2 * most_customers), scorer.touchpoints, scorer.models)
         self._memory.cache = cache
-        # The core looks up and never writes: these two questions are all it asks of tables.
+        # The core looks up and never writes: these three questions are all it asks of tables.
         tables = cast("Tables", self._memory)
         self._core = Core(cache, scorer, readings, tables, new_marker)
 
     def take(self, offsets: Ints, values: Sequence[bytes | None], timestamps_ms: Sequence[int]) -> None:
-        """Fold what is wanted of records that follow those taken before. ShareTooLargeError when they are too many."""
+        """Fold what is wanted of records that follow those taken before, and all activations of risk models, which are
+        nobody's. ShareTooLargeError when they are too many."""
         decoded = decode(values, self._new_marker())
         rows = decoded.rows.to_numpy().astype(np.intp)
         upto = self._wanted.of(decoded.frame.get_column("customer_id").to_list())
-        chosen = rows[offsets[rows] <= upto]
+        activations = (decoded.frame.get_column("kind") == KIND).to_numpy()
+        chosen = rows[(offsets[rows] <= upto) | activations]
         if not chosen.size:
             return
         at = self._partition
