@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.activation import Activation
 from schemas.decode import COLUMNS
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.state import Ints, States
@@ -28,6 +29,12 @@ class MemoryTables:
 
     def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:
         return _NO_EVENTS
+
+    def load_activations(self, partition: int, before: int) -> Sequence[Activation]:
+        return ()
+
+    def write_activations(self, activations: Sequence[Activation]) -> None:
+        """Nothing is kept."""
 
     def write_events(
         self,

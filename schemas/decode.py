@@ -146,8 +146,9 @@ class _Reader:
 
         A null is a zero, so an older record and a zero for each field added since are a record of this version. That
         lets no damaged one pass: where bytes are left over before the zeros, they would have to be read as the
-        added fields. A value among them shows, as older records have none, and so does a kind that they cannot have;
-        nulls leave the zeros over, which shifts the marker; and a zero is no end of a longer number, as the last byte before it does not say that more follows.
+        added fields. A value among them shows, as older records have none; nulls leave the zeros over, which shifts
+        the marker; and a zero is no end of a longer number, as the last byte before it does not say that more follows.
+        A kind that came later shows as well.
         """
         extended = []
         for value in values:

@@ -22,7 +22,9 @@ from confluent_kafka import Consumer, TopicPartition
 from infra.clickhouse import states
 from infra.clickhouse.client import ClickHouse
 from infra.kafka.admin import KafkaAdmin
+from schemas.activation import KIND
 from schemas.decode import COLUMNS, MARKER_BYTES, decode
+from schemas.reasons import Reason
 from schemas.rejected import STAGE_LOG
 from schemas.state_layout import BANDS, CODES, FLOATS, INTS, PACKED, NameList
 from schemas.topics import CONSUMER_GROUP, LOYALTY_SIGNALS, REJECTED, TOUCHPOINTS
@@ -48,6 +50,7 @@ class Fate(StrEnum):
     REPEATED = "repeated_events"
     CONFLICTING = "repeated_events, conflict"
     REJECTED = "rejected_events"
+    ACTIVATION = "model_activations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,10 @@ class Expected:
         columns = ["customer_id", "event_id", "kind", *(name for name in CONTENT if name != "kind")]
         rows = decoded.frame.select(columns).iter_rows()
         for place, (customer, event_id, *content) in zip(decoded.rows.to_list(), rows, strict=True):
+            if content[0] == KIND:
+                # One that cannot be used is the fold's to tell: `_fold`.
+                self.fates[partition, records[place].offset] = Fate.ACTIVATION
+                continue
             at, key, said = (partition, records[place].offset), (partition, customer, event_id), tuple(content)
             if key not in self._first:
                 self._first[key] = at, said
@@ -163,6 +170,9 @@ class Expected:
                     frame.drop("log_partition", "log_offset"), None, None, np.full(frame.height, partition), offsets
                 )
             self.tables.write_rejected(effects.rejected)
+            unusable = (record for record in effects.rejected if record.reason == Reason.UNUSABLE_MODEL)
+            self.fates |= {(record.log_partition, record.log_offset): Fate.REJECTED for record in unusable}
+            self.tables.write_activations(effects.activations)
             self.tables.write_repeated(effects.repeated)
             for crossings in effects.signals:
                 self.tables.write_signals(crossings)
@@ -191,6 +201,7 @@ def check_fates(client: ClickHouse, expected: Expected) -> None:
         (Fate.REPEATED, "repeated_events FINAL WHERE NOT conflict"),
         (Fate.CONFLICTING, "repeated_events FINAL WHERE conflict"),
         (Fate.REJECTED, "rejected_events FINAL WHERE stage = 'log'"),
+        (Fate.ACTIVATION, "model_activations FINAL"),
     ):
         places = client.query(f"SELECT log_partition, log_offset FROM touchstone.{source}")
         assert len(places) == len(set(places)), f"{fate}: a place of the log stands twice"
@@ -210,6 +221,7 @@ def check_fates(client: ClickHouse, expected: Expected) -> None:
             for r in expected.tables.repeated.values()
         },
         **{(r["log_partition"], r["log_offset"]): Fate.STORED for r in expected.tables.events.values()},
+        **dict.fromkeys(expected.tables.activations, Fate.ACTIVATION),
     }
     assert folded == expected.fates, "the fold and the perfect memory disagree"
 

@@ -80,8 +80,9 @@ class FakeTables:
         if not found:
             empty = np.empty((0, 1))
             return StateRows([], empty, empty, empty, empty, empty, [""], [""])  # type: ignore[arg-type]
-        names = found[0][1]
-        longest = max((rows for _, rows, _ in found), key=lambda rows: len(rows.touchpoints))
+        touchpoints, models = (
+            max((getattr(rows, names) for _, rows, _ in found), key=len) for names in ("touchpoints", "models")
+        )
 
         def stack(member: str) -> Any:
             return np.stack([getattr(rows, member)[index] for _, rows, index in found])
@@ -89,8 +90,8 @@ class FakeTables:
         return StateRows(
             [customer for customer, _, _ in found],
             *(stack(member) for member in ("floats", "ints", "activity_days", "cases", "recent_ids")),
-            longest.touchpoints,
-            names.models,
+            touchpoints,
+            models,
         )
 
     def find_earlier(self, keys: Sequence[tuple[str, bytes]]) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
+from schemas.activation import KIND
 from schemas.decode import COLUMNS
 from schemas.emotions import EMOTIONS
 from schemas.kinds import KINDS, OUTCOMES
@@ -28,6 +29,7 @@ START_US = 1_767_225_600_000_000
 
 TOUCHPOINTS = ("checkout", "delivery", "support.phone", "web.account", "store")
 CASES = ("", "A-1", "A-2", "A-3", "A-4", "A-5", "A-6")
+_OF_CUSTOMERS = tuple(kind for kind in KINDS if kind != KIND)
 STEPS_US = (1, 499_999, 1_000_000, 3_600_000_000, DAY_US // 3, DAY_US)
 
 
@@ -53,7 +55,7 @@ class Event:
 
 def random_event(random: Random, customers: int, occurred_us: int, received_us: int) -> Event:
     """Any kind with any combination of what an event may say."""
-    kind = random.choice((*KINDS, *("purchase",) * 8))
+    kind = random.choice((*_OF_CUSTOMERS, *("purchase",) * 8))
     metric = random.choice(list(METRICS)) if random.random() < 0.3 or kind == "survey_response" else None
     scale = METRICS[metric] if metric else None
     rating = None if scale is None else random.uniform(scale.low, scale.high)

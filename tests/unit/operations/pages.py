@@ -52,10 +52,8 @@ def catalogue() -> dict[str, list[Documented]]:
 
 
 def _labels(text: str) -> dict[str, set[str]]:
-    if not text:
-        return {}
-    name, _, values = text.partition(":")
-    return {name.strip("` "): set(re.findall(r"`([^`]+)`", values))}
+    parts = [part.partition(":") for part in text.split(";") if part]
+    return {name.strip("` "): set(re.findall(r"`([^`]+)`", values)) for name, _, values in parts}
 
 
 def documented() -> dict[str, Documented]:

@@ -37,6 +37,7 @@ def scoring_page() -> str:
     core = make_core(tables)
     shell = Shell(core, tables, FakeTopics([]), ShellLimits(), TablesDownError)
     scoring.watch_cache(core.cache)
+    scoring.MODELS.set_function(lambda: {0: "default-1"})
     scoring.watch_shell(shell)
     scoring.watch_memory(CommitLedger(), 1 << 20, 1_000, 1 << 30)
     scoring.sighted(Sighting({0: Lag(3, 1.5)}))

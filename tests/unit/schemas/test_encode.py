@@ -24,12 +24,13 @@ RECORD: dict[str, Any] = {
 }
 
 
-FIRST, SECOND = VERSIONS
+FIRST, SECOND, THIRD = VERSIONS
 
 
 def by_fastavro(record: dict[str, Any]) -> bytes:
     """In the oldest version that has all that the record says."""
     version = FIRST if record.get("journey") is None else SECOND
+    version = THIRD if record["kind"] == "model_activated" else version
     out = io.BytesIO()
     full = {"channel": "", "attributes": {}, **record}
     fastavro.schemaless_writer(out, fastavro.parse_schema(version.document), full)
@@ -44,7 +45,11 @@ def test_fingerprint_of_the_specification_is_little_endian_on_the_wire() -> None
 
 def test_header_is_marker_and_the_versions_fingerprint() -> None:
     # Fixed for ever: records with these ten bytes are in the log.
-    assert [version.header.hex() for version in VERSIONS] == ["c301f93bc9a751d318e7", "c30101e4584ba84d83b7"]
+    assert [version.header.hex() for version in VERSIONS] == [
+        "c301f93bc9a751d318e7",
+        "c30101e4584ba84d83b7",
+        "c301cd3b4606ddfd1d88",
+    ]
     assert encode(RECORD)[:HEADER_BYTES] == FIRST.header
 
 
@@ -55,6 +60,10 @@ def test_a_record_is_of_the_oldest_version_that_can_say_it() -> None:
     assert told == SECOND.header + encode(RECORD)[HEADER_BYTES:] + b"\x02\x14onboarding"
     assert told == by_fastavro({**RECORD, "journey": "onboarding"})
     assert encode({**RECORD, "journey": ""})[:HEADER_BYTES] == SECOND.header, "empty is not the same as left out"
+    activated = {**RECORD, "kind": "model_activated"}
+    assert encode(activated) == by_fastavro(activated)
+    assert encode({**activated, "journey": "onboarding"}) == by_fastavro({**activated, "journey": "onboarding"})
+    assert encode({**activated, "kind": "review_due"})[:HEADER_BYTES] == FIRST.header
 
 
 @pytest.mark.parametrize(

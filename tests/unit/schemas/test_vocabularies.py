@@ -25,6 +25,7 @@ from schemas.versions import BY_HEADER, CURRENT, HEADER_BYTES, MARKER, VERSIONS
 SHIPPED = {
     "touchpoint.v1.avsc": "7fc9107546d405538ccd827c9500e30a19ade184789e74deddb0098c90e0fcef",
     "touchpoint.v2.avsc": "fb4bafebe065a9e06465feadf864b145c08d9d27d0ad9216cb891f7d49d90cfd",
+    "touchpoint.v3.avsc": "ad9fcd2bd16dd0b7bbfb20a0b415dadbdaa854862c55e9560c6ca4f35274c721",
 }
 """SHA-256 of every schema file ever shipped. Records written with them are in the log for ever: a change is a new
 file under the next version, never another sum here."""
@@ -62,13 +63,17 @@ def test_versions_count_from_one_and_each_has_its_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("place", range(1, len(VERSIONS)))
-def test_a_version_adds_fields_that_may_be_null_at_the_end_and_changes_nothing_else(place: int) -> None:
+def test_a_version_adds_kinds_or_fields_that_may_be_null_at_the_end_and_changes_nothing_else(place: int) -> None:
     """What reads records of mixed versions, and what writes the oldest version that will do, stand on this."""
     before, after = VERSIONS[place - 1].document, VERSIONS[place].document
     old, new = before.pop("fields"), after.pop("fields")
     assert after == before
+    [known], [kinds] = (
+        [field["type"].pop("symbols") for field in fields if field["name"] == "kind"] for fields in (old, new)
+    )
+    assert kinds[: len(known)] == known
     assert new[: len(old)] == old
-    assert len(new) > len(old)
+    assert len(new) + len(kinds) > len(old) + len(known)
     for field in new[len(old) :]:
         assert (field["type"][0], field["default"]) == ("null", None), field["name"]
 
@@ -103,7 +108,7 @@ def test_kinds_are_in_exactly_one_family() -> None:
     assert len(set(KINDS)) == len(KINDS) == sum(map(len, FAMILIES.values()))
     assert set(FAMILY_OF) == set(KINDS)
     assert set(FAMILIES) == set(Family)
-    assert {"review_due"} == RESERVED_KINDS
+    assert {"review_due", "model_activated"} == RESERVED_KINDS
 
 
 def test_the_edge_takes_every_kind_that_is_not_reserved() -> None:
