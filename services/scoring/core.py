@@ -29,6 +29,8 @@ from services.scoring.step import LIVE_WITHIN_US, Scorer, step
 from services.scoring.timeline import Timeline, present, usable_model
 
 PAYLOAD_KEPT_BYTES = 65_536
+MOST_SAID = 500
+"""Characters of why a model cannot be used: some of them are whoever wrote it's own."""
 _KEY = ("customer_id", "event_id")
 _ACTIVATION = KINDS.index(KIND)
 
@@ -206,7 +208,7 @@ class Core:
             try:
                 model = self._model(version, parameters)
             except ModelError as error:
-                reject(row, Reason.UNUSABLE_MODEL, f"{error}; the former model goes on judging")
+                reject(row, Reason.UNUSABLE_MODEL, f"{str(error)[:MOST_SAID]}; the former model goes on judging")
                 continue
             at = Activation(int(partitions[row]), int(offsets[row]), received_us, model.version, parameters)
             usable.append((at, model))

@@ -358,5 +358,7 @@ def _tell_models(effects: Effects) -> None:
         _log.info("partition %d: model %s judges from offset %d on", at.log_partition, at.version, at.log_offset + 1)
     for record in effects.rejected:
         if record.reason == Reason.UNUSABLE_MODEL:
-            place = f"{record.log_partition}:{record.log_offset}"
-            _log.error("the activation at %s is left out: %s", place, record.detail)
+            place = f"log/{record.log_partition}/{record.log_offset}"
+            _log.error(
+                "a risk model cannot be used, the former one goes on judging: touchstone rejected show %s", place
+            )

@@ -62,11 +62,11 @@ def differing_bands(tables: ClickHouse) -> int:
 def test_models_take_turns_while_events_flow_and_workers_die(
     stage: Machine, tables: ClickHouse, command: Command
 ) -> None:
-    load = make_load(SEED, 1_600, "models-", now_us())
+    load = make_load(SEED, 900, "models-", now_us())
     thirds = [load.records[start::3] for start in range(3)]
     worker = stage.start_worker(**REVIEWS)
     stage.until(lambda: stage.members() == 1, "the worker reads the log", 2 * DEADLINE_S)
-    with Producing(stage.bootstrap, thirds[0], per_s=600):
+    with Producing(stage.bootstrap, thirds[0], per_s=400):
         stage.until(lambda: stage.committed() > 0, "it is at work")
         first = make_active(FIRST)
     assert first.complete, first.told()
@@ -74,7 +74,7 @@ def test_models_take_turns_while_events_flow_and_workers_die(
     stage.until_quiet()
 
     # Killed with the second activation on its way; another goes on from wherever that was.
-    with Producing(stage.bootstrap, thirds[1], per_s=600):
+    with Producing(stage.bootstrap, thirds[1], per_s=400):
         stage.kill_worker(worker)
         second = make_active(SECOND, shown_s=0)
         assert (second.sent, second.waiting) == (first.partitions, first.partitions)

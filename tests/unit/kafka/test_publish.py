@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from infra.kafka.clock import SetBack
 from infra.kafka.errors import ClusterUnreachableError
+from infra.kafka.producer import ANY_PARTITION
 from infra.kafka.publish import Publisher
 
 Report = Callable[[KafkaError | None, Any], None]
@@ -22,6 +23,7 @@ class FakeClient:
         self.config = config
         self.queue: list[tuple[str, bytes, Report]] = []
         self.sent: list[tuple[str, bytes, int]] = []
+        self.partitions: list[int] = []
         self.room = 100_000
         self.bad: set[bytes] = set()
         self.stuck: set[bytes] = set()
@@ -35,6 +37,7 @@ class FakeClient:
             raise self.refusal
         self.queue.append((key, value, report))
         self.sent.append((key, value, timestamp_ms))
+        self.partitions.append(partition)
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -81,6 +84,13 @@ def test_returns_when_all_are_acknowledged() -> None:
     assert rig.clients[0].config["acks"] == "all"
     assert rig.clients[0].config["enable.idempotence"] is True
     assert rig.clients[0].config["delivery.report.only.error"] is True
+
+
+def test_records_go_where_their_keys_say_or_where_they_are_told_to() -> None:
+    rig = Rig()
+    rig.publish(b"1", b"2")
+    rig.publisher.publish("t", ["same"] * 3, [b"3", b"4", b"5"], 7, [2, 0, 1])
+    assert rig.clients[0].partitions == [ANY_PARTITION, ANY_PARTITION, 2, 0, 1]
 
 
 def test_one_record_that_fails_is_an_error_of_all_and_the_next_client_is_another() -> None:

@@ -454,6 +454,18 @@ def test_no_old_record_borrows_what_a_newer_version_would_allow(more: bytes) -> 
         assert [(r.index, r.reason) for r in decoded(*values).rejects] == [(values.index(hurt), Reason.UNDECODABLE)]
 
 
+@pytest.mark.parametrize("older", VERSIONS[:-1])
+def test_a_kind_that_came_later_is_no_older_versions(older: SchemaVersion) -> None:
+    """Neither alone nor among newer records, which are read as one version."""
+    new = encode({**GOOD, "kind": "model_activated"})
+    bodies = {1: new[HEADER_BYTES:-1], 2: new[HEADER_BYTES:]}
+    claimed = older.header + bodies[older.version]
+    for values in ([claimed], [claimed] * 3, [new, claimed, as_old(GOOD)]):
+        result = decoded(*values)
+        assert {reject.reason for reject in result.rejects} == {Reason.UNDECODABLE}
+        assert len(result.rejects) == values.count(claimed)
+
+
 def test_old_and_new_headers_cannot_be_swapped() -> None:
     old, new = as_old(GOOD), encode({**GOOD, "journey": "claim"})
     swapped = [new[:HEADER_BYTES] + old[HEADER_BYTES:], old[:HEADER_BYTES] + new[HEADER_BYTES:]]
