@@ -60,12 +60,6 @@ def write(client: ClickHouse, activations: Sequence[Activation]) -> None:
     )
 
 
-def shown_version(client: ClickHouse) -> str:
-    """The model by which the views work: the one activated last, by time; empty when there is none."""
-    [(version,)] = client.query(f"SELECT argMax(version, activated_at) FROM {_MODELS}")
-    return str(version)
-
-
 def unlogged(client: ClickHouse) -> list[str]:
     """Models that table ``models`` shows as active without an event in the log that says where."""
     rows = client.query(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from infra.clickhouse import activations, events, signals, states
-from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.client import ClickHouse, quoted
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
 from schemas.activation import Activation
@@ -21,7 +20,7 @@ from schemas.signal import encode_crossings
 from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
-from services.scoring.as_of import crossing_sql
+from services.scoring.as_of import ACTIVE, crossing_sql
 from services.scoring.cache import StoredStates
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.refusals import refusal
@@ -31,8 +30,6 @@ from services.scoring.state import Ints
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DEFAULTS: Final = "default-"
 """How the versions of documented defaults begin."""
-
-_log: Final = logging.getLogger(__name__)
 
 
 def moment(us: int) -> datetime:
@@ -148,18 +145,16 @@ class ClickHouseTables:
     def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
         """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset).
 
-        SQL works with the one model that is shown as active. A partition that is judged by another has none here: the
-        same customers would be due again after each review, for ever.
+        As of the model that judges in their partition: by another one, some would be due again after each review.
         """
-        shown, latest = activations.shown_version(self._client), activations.latest(self._client)
-        ours = [at for at in partitions if (latest[at].version if at in latest else DEFAULT.version) == shown]
-        if len(ours) < len(partitions):
-            others = ", ".join(map(str, sorted(set(partitions) - set(ours))))
-            _log.warning("no reviews in partitions %s: model %s is not active there yet", others, shown)
-        if not ours:
-            return []
-        rows = self._client.query(crossing_sql(tuple(ours), limit))
-        return [(customer, partition, offset) for customer, partition, offset in rows]
+        latest = activations.latest(self._client)
+        by_model: dict[str, list[int]] = {}
+        for at in partitions:
+            by_model.setdefault(latest[at].parameters if at in latest else DEFAULT.to_json(), []).append(at)
+        rows: list[tuple[Any, ...]] = []
+        for parameters, some in by_model.items():
+            rows += self._client.query(crossing_sql(tuple(some), limit).replace(ACTIVE, quoted([parameters])))
+        return [(customer, partition, offset) for customer, partition, offset in rows[:limit]]
 
     def show_default(self) -> list[str]:
         """Show the documented default, which judges where the log has activated no other. Returns the models that are

@@ -128,7 +128,9 @@ def main() -> int:
     metrics.STOPPED.set_function(lambda: len(halts))
     app.beside(lambda: _review(reviews, settings.ready_file))
     metrics.watch_cache(cache)
-    metrics.MODELS.set_function(core.timeline.current)
+    metrics.MODELS.set_function(
+        lambda: {at: version for at, version in core.timeline.current().items() if at in shell.partitions}
+    )
     metrics.watch_shell(shell)
     metrics.watch_memory(app.ledger, settings.max_open_bytes, 2 * settings.max_unwritten_records, memory_limit_bytes())
     metrics.REVIEWS.set_function(lambda: reviews.appended)

@@ -60,9 +60,6 @@ REJECTED: Final = Counter(
     "touchstone_scoring_rejected", "Records that could not be taken", ["reason"], registry=REGISTRY
 )
 SIGNALS: Final = Counter("touchstone_scoring_signals", "Crossings of a risk band", ["to_band"], registry=REGISTRY)
-ACTIVATIONS: Final = Counter(
-    "touchstone_scoring_activations", "Activations of risk models met in the log", registry=REGISTRY
-)
 MODELS: Final = ModelInfo(
     "touchstone_scoring_model_info", "Risk model that judges what comes next, by partition; always 1", REGISTRY
 )
@@ -198,7 +195,6 @@ def count(effect: Effect, effects: Effects) -> None:
     for crossings in effects.signals:
         for band, number in crossings.get_column("to_band").value_counts().iter_rows():
             SIGNALS.labels(band).inc(number)
-    ACTIVATIONS.inc(len(effects.activations))
     STATES.inc(len(effects.dirty()))
     now_us = time.time_ns() // 1000
     for written in effects.events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,11 @@ def test_the_last_activation_below_an_offset_judges() -> None:
     timeline.begin(3, 0, [(20, B), (5, A)])
     offsets = np.array([4, 6, 19, 21, 100])
     everywhere = timeline.at(np.full(5, 3), offsets)
-    assert versions(everywhere, 5) == ["default-1", "a", "a", "b", "b"]
-    assert versions(timeline.at(np.full(5, 0), offsets), 5) == ["default-1"] * 5
+    assert versions(everywhere, 5) == [DEFAULT.version, "a", "a", "b", "b"]
+    assert versions(timeline.at(np.full(5, 0), offsets), 5) == [DEFAULT.version] * 5
     mixed = timeline.at(np.array([0, 3, 0, 3]), np.array([30, 6, 31, 40]))
-    assert versions(mixed, 4) == ["default-1", "a", "default-1", "b"]
-    assert timeline.current() == {0: "default-1", 3: "b"}
+    assert versions(mixed, 4) == [DEFAULT.version, "a", DEFAULT.version, "b"]
+    assert timeline.current() == {0: DEFAULT.version, 3: "b"}
 
 
 def test_one_model_for_a_whole_batch_is_told_as_one() -> None:
@@ -88,7 +89,7 @@ def test_a_partition_begins_with_what_the_table_has_below_it() -> None:
     assert not timeline.lacks(0, 10)
     assert timeline.lacks(0, 9), "delivered again from before where it began"
     timeline.begin(0, 2, [])
-    assert versions(timeline.at(np.zeros(3, dtype=np.int64), np.array([2, 4, 13])), 3) == ["default-1", "a", "b"]
+    assert versions(timeline.at(np.zeros(3, dtype=np.int64), np.array([2, 4, 13])), 3) == [DEFAULT.version, "a", "b"]
     timeline.forget_all()
     assert timeline.lacks(0, 10)
 
@@ -97,7 +98,7 @@ def test_events_of_one_batch_are_judged_on_both_sides_of_an_activation() -> None
     core = make_core(FakeTables())
     values = [bad("ann", 0), bad("bob", 0), activation(A), bad("bob", 5), activation(B), bad("cid", 9)]
     effects = take(core, values)
-    assert judged_by(core) == {"ann": "default-1", "bob": "a", "cid": "b"}
+    assert judged_by(core) == {"ann": DEFAULT.version, "bob": "a", "cid": "b"}
     assert [(at.log_offset, at.version, at.activated_at_us) for at in effects.activations] == [
         (2, "a", START_US),
         (4, "b", START_US),
@@ -111,8 +112,8 @@ def test_each_partition_has_a_model_of_its_own() -> None:
     core = make_core(FakeTables())
     values = [activation(A, 0), bad("ann", 0), bad("bob", 0), activation(B, 2), bad("cid", 0)]
     core.take(np.array([0, 0, 1, 2, 2]), np.array([8, 9, 9, 4, 5]), values, [0] * 5, ())
-    assert judged_by(core) == {"ann": "a", "bob": "default-1", "cid": "b"}
-    assert core.timeline.current() == {0: "a", 1: "default-1", 2: "b"}
+    assert judged_by(core) == {"ann": "a", "bob": DEFAULT.version, "cid": "b"}
+    assert core.timeline.current() == {0: "a", 1: DEFAULT.version, 2: "b"}
 
 
 def test_a_customer_of_the_reserved_name_is_a_customer() -> None:
@@ -129,7 +130,7 @@ def test_what_comes_again_is_judged_as_it_was() -> None:
     tables.write_activations(take(make_core(tables), values).activations)
     again = make_core(tables)
     take(again, values)
-    assert judged_by(again) == {"ann": "default-1", "bob": "a"}
+    assert judged_by(again) == {"ann": DEFAULT.version, "bob": "a"}
     later = make_core(tables)
     take(later, values[2:], first=2)
     assert judged_by(later) == {"bob": "a"}
@@ -165,7 +166,7 @@ UNUSABLE: list[tuple[str, str]] = [
     (json.dumps({**json.loads(A.to_json()), "bands": None}), "cannot be read"),
     (json.dumps({**json.loads(A.to_json()), "horizon_days": "soon"}), "cannot be read"),
     (json.dumps({**json.loads(A.to_json()), "horizon_days": 10**400}), "cannot be read"),
-    (A.to_json().replace("0.25", "NaN"), "finite"),
+    (json.dumps({**json.loads(A.to_json()), "intercept": math.nan}), "finite"),
     (B.to_json(), "calls itself b"),
     (other_kinds(), "made anew from the log"),
     (" ", "not JSON"),
