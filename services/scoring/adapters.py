@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ from schemas.signal import encode_crossings
 from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
-from services.scoring.as_of import ACTIVE, crossing_sql
 from services.scoring.cache import StoredStates
+from services.scoring.due import due_sql
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.refusals import refusal
 from services.scoring.risk.model import DEFAULT
@@ -143,17 +143,10 @@ class ClickHouseTables:
         states.save(self._client, rows)  # type: ignore[arg-type]
 
     def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
-        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset).
-
-        As of the model that judges in their partition: by another one, some would be due again after each review.
-        """
-        latest = activations.latest(self._client)
-        by_model: dict[str, list[int]] = {}
-        for at in partitions:
-            by_model.setdefault(latest[at].parameters if at in latest else DEFAULT.to_json(), []).append(at)
-        rows: list[tuple[Any, ...]] = []
-        for parameters, some in by_model.items():
-            rows += self._client.query(crossing_sql(tuple(some), limit).replace(ACTIVE, quoted([parameters])))
+        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset)."""
+        active = {at: latest.parameters for at, latest in activations.latest(self._client).items()}
+        statements = due_sql(partitions, active, limit, lambda text: quoted([text]))
+        rows = [row for statement in statements for row in self._client.query(statement)]
         return [(customer, partition, offset) for customer, partition, offset in rows[:limit]]
 
     def show_default(self) -> list[str]:

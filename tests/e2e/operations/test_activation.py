@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from infra.clickhouse import activations
-from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.client import ClickHouse, quoted
 from infra.kafka.publish import Publisher
 from schemas.activation import CUSTOMER, encode_activation
 from schemas.topics import TOUCHPOINTS
@@ -18,6 +18,7 @@ from services.cli.learning.activation import Activated, activate
 from services.cli.rebuild import rebuild
 from services.cli.settings import load_settings
 from services.cli.verify import verify
+from services.scoring.due import due_sql
 from services.scoring.risk.model import DEFAULT, RiskModel
 from tests.e2e.checker import Expected, check
 from tests.e2e.scoring.load import Producing, make_load, produce
@@ -49,6 +50,22 @@ def reviews(tables: ClickHouse) -> list[tuple[str, int]]:
             "GROUP BY customer_id"
         )
     ]
+
+
+def due(tables: ClickHouse) -> list[Any]:
+    active = {at: latest.parameters for at, latest in activations.latest(tables).items()}
+    statements = due_sql(range(4), active, 100, lambda text: quoted([text]))
+    return [row for statement in statements for row in tables.query(statement)]
+
+
+def by_partition(tables: ClickHouse) -> dict[int, int]:
+    """Reviews of each partition."""
+    return dict(
+        tables.query(
+            "SELECT log_partition, count() FROM touchstone.touchpoints FINAL WHERE kind = 'review_due' "
+            "GROUP BY log_partition"
+        )
+    )
 
 
 def differing_bands(tables: ClickHouse) -> int:
@@ -116,6 +133,31 @@ def test_models_take_turns_while_events_flow_and_workers_die(
     assert (code, document["equal"], document["not_compared"]) == (0, True, []), document
 
 
+def test_partitions_that_an_activation_did_not_reach_are_left_in_peace_until_it_does(
+    stage: Machine, tables: ClickHouse, command: Command
+) -> None:
+    """The view works with the new model already; the timer must not, where the old one judges."""
+    model = model_like_default("anxious-2", {**ANXIOUS, "bands.elevated_enter": 0.26, "bands.high_enter": 0.42})
+    publisher = Publisher(stage.bootstrap)
+    value = encode_activation(model.version, model.to_json(), 2, now_us())
+    publisher.publish(TOUCHPOINTS, [CUSTOMER], [value], now_us() // 1000, [2])
+    publisher.close()
+    before = by_partition(tables)
+    stage.start_worker(**REVIEWS)
+    stage.until(lambda: activations.latest(tables)[2].version == model.version, "one partition has the model")
+    stage.until(lambda: not due(tables), "everybody is in the band of their partition's model")
+    stage.until_quiet()
+    assert {at for at, count in by_partition(tables).items() if count > before.get(at, 0)} == {2}
+
+    rest = make_active(model)
+    assert rest.complete, rest.told()
+    assert rest.sent == (0, 1, 3)
+    stage.until(lambda: not differing_bands(tables), "all are in the bands of the model")
+    stage.settle()
+    code, document = command(verify, **ALL)
+    assert (code, document["equal"]) == (0, True), document
+
+
 def test_what_cannot_judge_is_refused_here_and_in_the_log(stage: Machine, tables: ClickHouse, command: Command) -> None:
     other = model_like_default("other-kinds", {"activity_kinds": ["referral"]})
     with pytest.raises(CommandError, match="made anew from the log") as refused:
@@ -133,7 +175,7 @@ def test_what_cannot_judge_is_refused_here_and_in_the_log(stage: Machine, tables
     stage.start_worker(**NO_REVIEWS)
     stage.until_quiet()
     stage.end_workers()
-    assert activations.latest(tables)[1].version == FIRST.version
+    assert activations.latest(tables)[1].version == "anxious-2"
     rows = tables.query("SELECT detail FROM touchstone.rejected_events FINAL WHERE reason = 'unusable_model'")
     assert len(rows) == 2
     code, document = command(verify, **ALL)
