@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,7 +130,7 @@ class Core:
                 )
             )
 
-        self._begin_timeline(partitions, offsets)
+        firsts = self._begin_timeline(partitions, offsets)
         decoded = decode(values, self._new_marker())
         for refused in decoded.rejects:
             reject(refused.index, refused.reason, refused.detail)
@@ -170,17 +170,19 @@ class Core:
             kept = np.flatnonzero(wanted)
             frame, slots = frame[kept], slots[kept]
         if frame.height:
-            self._fold(frame, slots, unwritten, effects)
+            self._fold(frame, slots, unwritten, effects, firsts)
         return effects
 
-    def _begin_timeline(self, partitions: Ints, offsets: Ints) -> None:
-        """What was activated before these records, in partitions that are new here."""
-        for partition in present(partitions) if len(partitions) else ():
-            first = int(offsets[np.argmax(partitions == partition)])
+    def _begin_timeline(self, partitions: Ints, offsets: Ints) -> dict[int, int]:
+        """The first offset of each partition, after a look at what was activated before it where that is not known."""
+        numbers = present(partitions) if len(partitions) else []
+        firsts = {partition: int(offsets[np.argmax(partitions == partition)]) for partition in numbers}
+        for partition, first in firsts.items():
             if self.timeline.lacks(partition, first):
                 stored = self._tables.load_activations(partition, first)
                 models = [(at.log_offset, self._model(at.version, at.parameters)) for at in stored]
                 self.timeline.begin(partition, first, models)
+        return firsts
 
     def _model(self, version: str | None, parameters: str | None) -> RiskModel:
         """Read once, however many partitions activate it. ModelError."""
@@ -233,7 +235,14 @@ class Core:
             slots[absent] = self.cache.find([names[place] for place in absent.tolist()])
         return slots
 
-    def _fold(self, frame: pl.DataFrame, slots: Rows, unwritten: Sequence[Effects], effects: Effects) -> None:
+    def _fold(
+        self,
+        frame: pl.DataFrame,
+        slots: Rows,
+        unwritten: Sequence[Effects],
+        effects: Effects,
+        firsts: Mapping[int, int],
+    ) -> None:
         states = self.cache.states
         keys = id_keys(frame.get_column("event_id"), frame.get_column("occurred_at").to_numpy())
         maybe = np.flatnonzero(candidates(states, slots, keys))
@@ -256,7 +265,7 @@ class Core:
             )
         )
         effects.history += int(np.count_nonzero(events.received_us - events.occurred_us > LIVE_WITHIN_US))
-        judging = self.timeline.at(frame.get_column("log_partition").to_numpy(), offsets)
+        judging = self.timeline.at(frame.get_column("log_partition").to_numpy(), offsets, firsts)
         order = np.argsort(slots, kind="stable")
         slots, events = slots[order], events.select(order)
         remember(states, slots, keys[order])

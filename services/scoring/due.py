@@ -13,7 +13,7 @@ def due_sql(
 ) -> list[str]:
     """`crossing_sql` of partitions, one statement for each model that judges in some of them.
 
-    ``active``: parameters by partition, of those whose log has activated a model. ``literal``: a text as SQL. By a model
+    ``active``: parameters by partition, of those whose log activated a model. ``literal``: a text as SQL. By a model
     that does not judge in a partition, customers there would be due again after each review, for ever.
     """
     by_model: dict[str, list[int]] = {}

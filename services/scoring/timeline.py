@@ -8,7 +8,7 @@ activations that come later.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -103,11 +103,17 @@ class Timeline:
         """An activation that was met in the log. Adding it again changes nothing."""
         self._partitions[partition].add(offset, model)
 
-    def at(self, partitions: Ints, offsets: Ints) -> Judging:
-        """Who judges events at these n places. Each partition must have begun."""
-        if not any(known.offsets for known in self._partitions.values()):
-            return Judging((self.base,))
-        parts = []
+    def at(self, partitions: Ints, offsets: Ints, firsts: Mapping[int, int] | None = None) -> Judging:
+        """Who judges events at these n places. Each partition must have begun.
+
+        ``firsts``: at least all of their partitions, and an offset in each below which none of them is, where that is
+        known: mostly it tells at once that one model judges all.
+        """
+        if firsts is not None:
+            one = {id(model): model for model in (self._all_after(*first) for first in firsts.items())}
+            if len(one) == 1 and (model := next(iter(one.values()))) is not None:
+                return Judging((model,))
+        parts: list[tuple[Rows, int | Rows, tuple[RiskModel, ...]]] = []
         for partition in present(partitions):
             known = self._partitions[partition]
             rows = np.flatnonzero(partitions == partition)
@@ -116,15 +122,21 @@ class Timeline:
             # Usually nothing was activated between the first and the last of them.
             passed = low if low == high else np.searchsorted(known.offsets, at, side="left")
             parts.append((rows, passed, (self.base, *known.models)))
-        models: list[RiskModel] = []
+        # A model is read once, whatever partitions activate it, so the object tells it.
+        models = {id(model): model for _, _, mine in parts for model in mine}
+        codes = {known: code for code, known in enumerate(models)}
         which = np.zeros(len(offsets), dtype=np.intp)
         for rows, passed, mine in parts:
-            codes = np.array([_code(models, model) for model in mine], dtype=np.intp)
-            which[rows] = codes[passed]
-        used = present(which)
-        if len(used) == 1:
-            return Judging((models[used[0]],))
-        return Judging(tuple(models), which)
+            which[rows] = np.array([codes[id(model)] for model in mine], dtype=np.intp)[passed]
+        every, used = tuple(models.values()), present(which)
+        return Judging((every[used[0]],)) if len(used) == 1 else Judging(every, which)
+
+    def _all_after(self, partition: int, first: int) -> RiskModel | None:
+        """The model that judges everything from an offset on; None if there are several."""
+        known = self._partitions[partition]
+        if not known.offsets:
+            return self.base
+        return known.models[-1] if known.offsets[-1] < first else None
 
     def current(self) -> dict[int, str]:
         """By partition the version of the model that judges what comes next. Any thread may ask."""
@@ -140,10 +152,3 @@ class Timeline:
 def present(numbers: Ints | Rows) -> list[int]:
     """The distinct ones of small numbers such as partitions, ascending: `np.unique` would sort them."""
     return [int(number) for number in np.flatnonzero(np.bincount(numbers))]
-
-
-def _code(models: list[RiskModel], model: RiskModel) -> int:
-    """The place of a model among those that are named so far."""
-    if model not in models:
-        models.append(model)
-    return models.index(model)

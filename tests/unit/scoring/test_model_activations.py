@@ -77,6 +77,9 @@ def test_one_model_for_a_whole_batch_is_told_as_one() -> None:
     assert timeline.at(partitions, offsets) == Judging((A,))
     timeline.add(2, 449, B)
     assert timeline.at(partitions, offsets) == Judging((A,)), "it judges what follows it"
+    firsts = {0: 50, 1: 51, 2: 52, 3: 53}
+    assert versions(timeline.at(partitions, offsets + 10, firsts), 400).count("b") == 3
+    assert timeline.at(partitions[partitions != 2], offsets[partitions != 2], {0: 8, 1: 8, 3: 8}) == Judging((A,))
     timeline.add(2, 449, B)
     assert versions(timeline.at(np.array([2, 2]), np.array([449, 450])), 2) == ["a", "b"]
 
