@@ -13,7 +13,9 @@ from infra.clickhouse.client import ClickHouse, quoted
 from infra.kafka.publish import Publisher
 from schemas.activation import CUSTOMER, encode_activation
 from schemas.topics import TOUCHPOINTS
+from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode
+from services.cli.figures import read_lag, read_stored
 from services.cli.learning.activation import Activated, activate
 from services.cli.rebuild import rebuild
 from services.cli.settings import load_settings
@@ -131,6 +133,8 @@ def test_models_take_turns_while_events_flow_and_workers_die(
         assert account["activations"] >= 3
     code, document = command(rebuild, swap=False, limit=20, as_json=True)
     assert (code, document["equal"], document["not_compared"]) == (0, True, []), document
+    where = locate(load_settings())
+    assert read_stored(load_settings(), where, read_lag(where).committed).unaccounted == 0
 
 
 def test_partitions_that_an_activation_did_not_reach_are_left_in_peace_until_it_does(
