@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import KIND_TYPE
+from schemas.kinds import FAMILIES, Family
 from schemas.tables import DIMENSIONS
 from services.scoring.events import KIND, UNHAPPY, Events, case_hash, mean_valence
 from services.scoring.expressions import Arrays
@@ -31,6 +32,7 @@ NEEDED: Final = (
     *(f"{dimension}_{part}" for dimension in DIMENSIONS for part in ("valence", "weight")),
 )
 """Columns of the events: as in table ``touchpoints``, ``occurred_at`` in UTC microseconds."""
+_OURS: Final = FAMILIES[Family.INTERNAL]
 FELT_FACTS: Final = (
     "score",
     "trend",

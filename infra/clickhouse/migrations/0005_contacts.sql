@@ -3,7 +3,9 @@
 -- until `touchstone rebuild --swap` makes them anew from the log.
 
 ALTER TABLE touchstone.customer_state
-    MODIFY COLUMN float_bytes FixedString(200) COMMENT 'The numbers that are no integers, as the worker keeps them',
+    MODIFY COLUMN float_bytes FixedString(200) COMMENT 'The numbers that are no integers, as the worker keeps them';
+
+ALTER TABLE touchstone.customer_state
     MODIFY COLUMN int_bytes FixedString(256) COMMENT 'The integers and times, as the worker keeps them';
 
 ALTER TABLE touchstone.customer_state

@@ -84,7 +84,7 @@ def test_only_what_is_needed_is_read_and_nothing_from_the_moment_on() -> None:
     assert f"t.occurred_at < fromUnixTimestamp64Micro({AS_OF_US}, 'UTC')" in sql
     assert r"t.source = 'o\'neill'" in sql
     assert "FINAL" in sql
-    assert "t.kind NOT IN ('review_due'" in sql
+    assert "t.kind NOT IN ('model_activated','review_due')" in sql
     assert "touchpoint AS" not in sql
     assert "emotion_weight AS emotion_weight" in history_sql((*LEARNT_FROM, *FELT))
     assert set(FELT) <= set(COLUMNS)

@@ -111,13 +111,20 @@ def test_the_files_create_the_tables_of_the_contract() -> None:
             if statement.startswith(f"INSERT INTO {DATABASE}.customer_state_packed "):
                 continue
             if added := re.fullmatch(
-                rf"ALTER TABLE {DATABASE}\.(\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (\S+)\s+"
+                rf"ALTER TABLE {DATABASE}\.(\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (\S+(?: 'UTC'\))?)(?: ALIAS .+?)?\s+"
                 r"COMMENT '([^']+)'\s+AFTER (\w+)",
                 statement,
             ):
                 table, *column, before = added.groups()
                 places = [name for name, _, _ in declared[table]]
                 declared[table].insert(places.index(before) + 1, (column[0], column[1], column[2]))
+                continue
+            if changed := re.fullmatch(
+                rf"ALTER TABLE {DATABASE}\.(\w+)\s+MODIFY COLUMN (\w+) (\S+) COMMENT '([^']+)'", statement
+            ):
+                table, name, type_, comment = changed.groups()
+                places = [known for known, _, _ in declared[table]]
+                declared[table][places.index(name)] = (name, type_, comment)
                 continue
             match = re.fullmatch(
                 rf"CREATE TABLE IF NOT EXISTS {DATABASE}\.(\w+)\n\(\n(.*?)\n\)\nENGINE.*COMMENT '.+'",
