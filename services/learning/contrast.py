@@ -65,10 +65,6 @@ class Population:
         alike = likeness(stratum, customer, value - expected)
         return cls(stratum, customer, value, expected, chance, alike, measure)
 
-    def residual(self, rows: Rows) -> Floats:
-        """What happened less what was expected."""
-        return self.value[rows] - self.expected[rows]
-
     def take(self, rows: Rows, stratum: Ints) -> Population:
         """Some of the rows, in strata of their own."""
         measures = np.zeros(len(self.stratum), dtype=np.bool_)
@@ -123,56 +119,73 @@ def likeness(stratum: Ints, customer: Ints, residual: Floats) -> float:
     return float(np.clip((total**2 - squares).sum() / (pairs * variance), 0.0, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Rows that are compared: the exposed, or the others. ``residual``: value less expectation."""
+
+    stratum: Ints
+    customer: Ints
+    value: Floats
+    expected: Floats
+    residual: Floats
+
+    @classmethod
+    def of(cls, population: Population, rows: Rows) -> _Side:
+        value, expected = population.value[rows], population.expected[rows]
+        return cls(population.stratum[rows], population.customer[rows], value, expected, value - expected)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def customers(self) -> int:
+        return int(np.count_nonzero(np.bincount(self.customer)))
+
+
 def contrast(population: Population, exposed: Rows, aside: Rows | None = None) -> Effect | None:
     """The effect on the rows ``exposed`` (places, each once); None if there is too little to compare.
 
     Rows ``aside`` that are not exposed are no measure for those who are, and are not among the others.
     """
-    stratum = population.stratum
-    barred = np.zeros(len(stratum), dtype=np.bool_)
+    strata = int(population.stratum.max(initial=0)) + 1
+    barred = np.zeros(len(population.stratum), dtype=np.bool_)
     barred[exposed] = True
     if aside is not None:
         barred[aside] = True
     others = population.measure[~barred[population.measure]]
-    strata = int(stratum.max(initial=0)) + 1
-    inside = np.bincount(stratum[exposed], minlength=strata)
-    outside = np.bincount(stratum[others], minlength=strata)
+    inside = np.bincount(population.stratum[exposed], minlength=strata)
+    outside = np.bincount(population.stratum[others], minlength=strata)
     usable = (inside > 0) & (outside >= LEAST_OTHERS)
-    exposed = exposed[usable[stratum[exposed]]]
-    others = others[usable[stratum[others]]]
-    if not len(exposed):
-        return None
-    total = np.bincount(stratum[others], population.residual(others), strata)
-    level = np.where(usable, total / np.maximum(outside, 1), 0.0)
-    n = len(exposed)
-    excess = population.residual(exposed) - level[stratum[exposed]]
-    difference = float(excess.mean())
-    customers, compared = (int(np.count_nonzero(np.bincount(population.customer[rows]))) for rows in (exposed, others))
+    they = _Side.of(population, exposed[usable[population.stratum[exposed]]])
+    rest = _Side.of(population, others[usable[population.stratum[others]]])
+    customers, compared = they.customers(), rest.customers()
     if min(customers, compared) < LEAST_CUSTOMERS:
         return None
-    observed = float(population.value[exposed].mean())
-    expected = observed - difference
-    if population.chance and not _enough(population, exposed, others, inside, outside):
+    if population.chance and not _enough(they, rest, strata):
         return None
+    n = len(they)
+    level = np.bincount(rest.stratum, rest.residual, strata) / np.maximum(outside, 1)
+    excess = they.residual - level[they.stratum]
+    difference = float(excess.mean())
+    observed = float(they.value.mean())
+    expected = observed - difference
 
     # Divided by n0 - 1, as a variance about a mean of the same n0.
     share = inside / np.maximum(outside, 1) * np.sqrt(outside / np.maximum(outside - 1, 1)) / n
-    weight = share[stratum[others]]
-    of_each = np.bincount(population.customer[others], weight)
+    weight = share[rest.stratum]
+    of_each = np.bincount(rest.customer, weight)
     # Few others who stand for many, in strata where most are exposed, are worth less than their number.
     freedom = min(float(customers), float(of_each.sum() ** 2 / (of_each**2).sum())) - 1.0
     if freedom < LEAST_FREEDOM:
         return None
-    off = (population.residual(others) - level[stratum[others]]) * weight
-    everybody = int(population.customer.max()) + 1
-    first = np.bincount(population.customer[exposed], (excess - difference) / n, everybody)
-    second = np.bincount(population.customer[others], off, everybody)
+    everybody = int(max(they.customer.max(), rest.customer.max())) + 1
+    first = np.bincount(they.customer, (excess - difference) / n, everybody)
+    second = np.bincount(rest.customer, (rest.residual - level[rest.stratum]) * weight, everybody)
     variance = float(((first - second) ** 2).sum()) * (freedom + 1.0) / freedom
     if population.chance:
         # Where an outcome is rare, few may show it by chance and then seem to vary less than they do.
-        pooled = _pooled(population, exposed, others, strata)
-        variance += max(0.0, _due(population, exposed, np.full(n, 1.0 / n), pooled) - float(first @ first))
-        variance += max(0.0, _due(population, others, weight, pooled) - float(second @ second))
+        pooled = _of_both(they.residual, rest.residual, they, rest, strata)
+        due = (_due(they, np.full(n, 1.0 / n), pooled, population.alike), _due(rest, weight, pooled, population.alike))
+        variance += max(0.0, due[0] - float(first @ first)) + max(0.0, due[1] - float(second @ second))
     error = float(np.sqrt(variance))
     reach = float(stdtrit(freedom, 0.5 + LEVEL / 2.0)) * error
     low, high = difference - reach, difference + reach
@@ -191,29 +204,26 @@ def contrast(population: Population, exposed: Rows, aside: Rows | None = None) -
     )
 
 
-def _pooled(population: Population, exposed: Rows, others: Rows, strata: int) -> Floats:
-    """Mean residual of each stratum, were the exposed like the others."""
-    rows = np.concatenate([exposed, others])
-    of = population.stratum[rows]
-    return np.asarray(np.bincount(of, population.residual(rows), strata) / np.maximum(np.bincount(of, None, strata), 1))
+def _of_both(of_they: Floats, of_rest: Floats, they: _Side, rest: _Side, strata: int) -> Floats:
+    """Mean of each stratum over both sides: what it would be, were the exposed like the others."""
+    total = np.bincount(they.stratum, of_they, strata) + np.bincount(rest.stratum, of_rest, strata)
+    rows = np.bincount(they.stratum, None, strata) + np.bincount(rest.stratum, None, strata)
+    return np.asarray(total / np.maximum(rows, 1))
 
 
-def _due(population: Population, rows: Rows, weight: Floats, pooled: Floats) -> float:
+def _due(side: _Side, weight: Floats, pooled: Floats, alike: float) -> float:
     """Variance of the weighted sum of outcomes that chance makes by itself; rows of one customer as alike as usual."""
-    chance = np.clip(population.expected[rows] + pooled[population.stratum[rows]], 0.0, 1.0)
-    of = population.customer[rows]
-    own = float((weight**2).sum())
-    together = float((np.bincount(of, weight) ** 2).sum())
-    design = 1.0 + population.alike * (together / own - 1.0)
-    return design * float((weight**2 * chance * (1.0 - chance)).sum())
+    chance = np.clip(side.expected + pooled[side.stratum], 0.0, 1.0)
+    squares = weight**2
+    together = float((np.bincount(side.customer, weight) ** 2).sum())
+    design = 1.0 + alike * (together / float(squares.sum()) - 1.0)
+    return design * float((squares * chance * (1.0 - chance)).sum())
 
 
-def _enough(population: Population, exposed: Rows, others: Rows, inside: Ints, outside: Ints) -> bool:
+def _enough(they: _Side, rest: _Side, strata: int) -> bool:
     """Whether so many exposed would have shown either outcome often enough, by all rows of their strata together.
 
     By all rows, exposed and others: a rule that looked at the outcomes of the exposed alone would choose by result.
     """
-    rows = np.concatenate([exposed, others])
-    happened = np.bincount(population.stratum[rows], population.value[rows], len(inside))
-    due = float((happened * inside / np.maximum(inside + outside, 1)).sum())
-    return min(due, len(exposed) - due) >= LEAST_EXPECTED
+    due = float(_of_both(they.value, rest.value, they, rest, strata)[they.stratum].sum())
+    return min(due, len(they) - due) >= LEAST_EXPECTED
