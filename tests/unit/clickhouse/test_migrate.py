@@ -146,11 +146,17 @@ def test_the_files_create_the_tables_of_the_contract() -> None:
 
 def test_states_are_packed_as_the_layout_says() -> None:
     [file] = [file for file in read_files() if file.name == "0002_packed_states.sql"]
+    [later] = [file for file in read_files() if file.name == "0005_contacts.sql"]
     aliases = dict(re.findall(r"^    (\w+) .+? ALIAS (.+) COMMENT '", file.text, re.MULTILINE))
+    aliases |= dict(re.findall(r"ADD COLUMN IF NOT EXISTS (\w+) .+? ALIAS (.+)\n", later.text))
     unpacked = {name: unpacked_sql(name) for name in CUSTOMER_STATE.names if name not in STORED.names}
     assert aliases == unpacked | ARRAYS_SQL
     [copied] = [statement for statement in file.statements if statement.startswith("INSERT")]
-    for expression in packed_sql({name: name for name in CUSTOMER_STATE.names}).values():
+    packed = packed_sql({name: name for name in CUSTOMER_STATE.names})
+    for added in ("contact_load", "last_contact_at"):
+        # They stand at the end, so what was packed before them stays as it is.
+        packed = {name: re.sub(rf", [^,]+\({added}\)\)+(?=\)$)", "", text) for name, text in packed.items()}
+    for expression in packed.values():
         assert re.sub(r"\s+", "", expression) in re.sub(r"\s+", "", copied)
 
 
