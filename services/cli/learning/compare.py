@@ -109,12 +109,14 @@ def _notes(first: Subject, second: Subject, window: Window | None) -> list[str]:
         )
     if window is None:
         return [*notes, "too little history for a window to judge them on"]
-    flattered = [
-        f"{s.model.version} has learnt from events of that window, so its figures there flatter it"
-        for s in (first, second)
-        if s.learnt_until_us is not None and s.learnt_until_us > window.start_us
-    ]
-    return [*notes, *dict.fromkeys(flattered)]
+    return [*notes, *dict.fromkeys(note for s in (first, second) for note in flattered(s, window.start_us))]
+
+
+def flattered(subject: Subject, window_start_us: int) -> list[str]:
+    """What to say of a model's figures on a window that it has learnt from."""
+    if subject.learnt_until_us is None or subject.learnt_until_us <= window_start_us:
+        return []
+    return [f"{subject.model.version} has learnt from events of that window, so its figures there flatter it"]
 
 
 def print_comparison(found: Comparison, limit: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,7 +25,7 @@ from services.cli.learning.asking import (
     some_events,
     tables,
 )
-from services.cli.learning.history import FELT, LEARNT_FROM, History, read_history
+from services.cli.learning.history import FELT, LEARNT_FROM, SHOWN, History, read_history
 from services.cli.learning.quality import Window, judged_at, latest_window, refitted
 from services.cli.learning.told import document, print_fit, print_qualities
 from services.cli.learning.translate import to_learnt, to_risk_model
@@ -70,6 +71,10 @@ def fit(
         str | None,
         typer.Option("--version", metavar="NAME", help="Name of the model; default fitted-DATE-N.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FOLDER", help="Write a page with pictures there.", show_default=False),
+    ] = None,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Keep the model in table models.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
@@ -86,16 +91,20 @@ def fit(
     """
     kinds = kinds_of(activity, more_kinds)
     as_of_us = time.time_ns() // 1000 if asof is None else moment_us(asof)
+    if report is not None and report.exists() and not report.is_dir():
+        raise CommandError(f"--report {report} is a file: name a folder", ExitCode.WRONG_USE)
     settings = load_settings()
     with tables(settings) as client:
         stored = list_models(client)
         name = checked_version(version, stored, datetime.now(UTC))
-        history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us)
+        columns = (*LEARNT_FROM, *FELT) if report is None else (*LEARNT_FROM, *FELT, *SHOWN)
+        history = read_history(client, columns, before_us=as_of_us)
         fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored))
         if save:
             save_model(client, name, to_risk_model(fitted.model).to_json(), fitted.model.model_dump_json())
+    page = None if report is None else _write_report(fitted, history, as_of_us, report)
     if as_json:
-        print_json(_document(fitted, saved=save))
+        print_json({**_document(fitted, saved=save), "report": None if page is None else str(page)})
     else:
         _print(fitted, saved=save)
 
@@ -204,6 +213,19 @@ def checked_version(given: str | None, stored: list[StoredModel], now: datetime)
             ExitCode.WRONG_USE,
         )
     return given
+
+
+def _write_report(fitted: Fitted, history: History, as_of_us: int, folder: Path) -> Path:
+    from services.cli.learning.reporting import report_content  # pictures load slowly
+    from services.learning.report import write_report
+
+    content = report_content(fitted, history, as_of_us, time.time_ns() // 1000)
+    try:
+        page = write_report(folder, content)
+    except OSError as error:
+        raise CommandError(f"--report {folder} cannot be written: {error.strerror}", ExitCode.WRONG_USE) from error
+    say(f"report in {page}")
+    return page
 
 
 def _print(fitted: Fitted, *, saved: bool) -> None:

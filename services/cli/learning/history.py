@@ -31,6 +31,8 @@ FELT: Final = (
     *(f"{dimension}_{part}" for dimension in DIMENSIONS for part in ("valence", "weight")),
 )
 """What experience is worked out from, besides."""
+SHOWN: Final = ("journey", "valence")
+"""What a report shows moments of truth by, besides."""
 
 COLUMNS: Final[dict[str, str]] = {
     "customer_id": "t.customer_id",
@@ -45,7 +47,8 @@ COLUMNS: Final[dict[str, str]] = {
     "rating": "t.rating",
     "outcome": "toString(t.outcome)",
     "case_id": "t.case_id",
-    "valence": f"if({_WEIGHT} > 0, {_SUM} / {_WEIGHT}, NULL)",
+    "valence": f"multiIf(t.kind != 'review', if({_WEIGHT} > 0, {_SUM} / {_WEIGHT}, NULL), "
+    "t.metric = 'stars', (t.rating - 3) / 2, t.metric = 'sentiment', t.rating, NULL)",
     **{f"{dimension}_{part}": f"t.{dimension}_{part}" for dimension in DIMENSIONS for part in ("valence", "weight")},
 }
 """Columns that can be asked for, and how the table gives them. ``occurred_at``: UTC microseconds. ``amount``: units of
@@ -72,6 +75,8 @@ class History:
     events: pl.DataFrame
     notes: tuple[str, ...] = ()
     source: str | None = None
+    currency: str = ""
+    """Of the amounts; empty if there are none, or they were not asked for."""
 
     @property
     def last_us(self) -> int | None:
@@ -95,8 +100,8 @@ def read_history(
         else:
             notes.append(f"no source is named {dataset}: all events are used")
     events = tables.frame(history_sql(columns, before_us=before_us, source=source))
-    events, more = learnable(events)
-    return History(events, (*notes, *more), source)
+    events, more, currency = learnable(events)
+    return History(events, (*notes, *more), source, currency)
 
 
 def source_names(tables: Tables) -> set[str]:
@@ -118,9 +123,9 @@ def history_sql(columns: Sequence[str], *, before_us: int | None = None, source:
     return f"SELECT {', '.join(chosen)} FROM {DATABASE}.{TOUCHPOINTS.name} AS t FINAL WHERE {' AND '.join(wanted)}"
 
 
-def learnable(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """What can be learnt from, and notes on what was left out."""
-    notes = []
+def learnable(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str], str]:
+    """What can be learnt from, notes on what was left out, and the currency of the amounts."""
+    notes, currency = [], ""
     unset = events.get_column("occurred_at") < FIRST_DAY_US
     if unset.any():
         notes.append(
@@ -129,14 +134,13 @@ def learnable(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         )
         events = events.filter(~unset)
     if _CURRENCY in events.columns:
-        events, said = _in_one_currency(events)
+        events, said, currency = _in_one_currency(events)
         notes += said
-    return events.with_columns(
-        pl.col(name).cast(pl.Categorical) for name in _FEW_VALUES if name in events.columns
-    ), notes
+    codes = [pl.col(name).cast(pl.Categorical) for name in _FEW_VALUES if name in events.columns]
+    return events.with_columns(codes), notes, currency
 
 
-def _in_one_currency(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def _in_one_currency(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str], str]:
     """Amounts of the currency that most events have; the others' become null."""
     money = pl.col("amount").is_not_null()
     counts = (
@@ -147,13 +151,13 @@ def _in_one_currency(events: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         .sort(["len", _CURRENCY], descending=[True, False])
         .collect()
     )
-    if counts.height > 1:
-        taken = counts[_CURRENCY][0]
-        kept = pl.when(pl.col(_CURRENCY) == taken).then("amount").alias("amount")
-        others = ", ".join(f"{name or 'none'} in {count:,}" for name, count in counts[1:].iter_rows())
-        notes = [f"money counts in {taken} alone; events whose amount is in another currency, and left out: {others}"]
-        return events.with_columns(kept).drop(_CURRENCY), notes
-    return events.drop(_CURRENCY), []
+    taken = counts[_CURRENCY][0] if counts.height else ""
+    if counts.height < 2:
+        return events.drop(_CURRENCY), [], taken
+    kept = pl.when(pl.col(_CURRENCY) == taken).then("amount").alias("amount")
+    others = ", ".join(f"{name or 'none'} in {count:,}" for name, count in counts[1:].iter_rows())
+    note = f"money counts in {taken} alone; events whose amount is in another currency, and left out: {others}"
+    return events.with_columns(kept).drop(_CURRENCY), [note], taken
 
 
 def known_kinds() -> tuple[str, ...]:

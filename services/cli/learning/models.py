@@ -1,8 +1,9 @@
-"""``touchstone models``: the risk models there are: list, show, compare."""
+"""``touchstone models``: the risk models there are: list, show, compare, activate, check."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -11,11 +12,15 @@ from pydantic import ValidationError
 
 from infra.clickhouse.models import StoredModel, active_model, choose_shadow, list_models, shadow_version
 from services.cli.console import CommandError, ExitCode, paint, print_json, print_table, say
-from services.cli.learning.asking import day_of, moment_us, tables
-from services.cli.learning.compare import Subject, compare, comparison_document, print_comparison
+from services.cli.learning import activation
+from services.cli.learning.asking import day_of, moment_us, some_events, tables
+from services.cli.learning.checking import check_drift, print_drift
+from services.cli.learning.compare import Subject, compare, comparison_document, flattered, print_comparison
+from services.cli.learning.fit import judging_model
 from services.cli.learning.history import FELT, LEARNT_FROM, read_history
 from services.cli.learning.quality import own_quality
-from services.cli.learning.told import QUALITY_HEAD, document, line, print_fit, quality_cells
+from services.cli.learning.told import QUALITY_HEAD, document, line, moment, print_fit, quality_cells
+from services.cli.learning.translate import to_learnt
 from services.cli.settings import load_settings
 from services.learning.errors import LearningError
 from services.learning.model import LearntModel
@@ -133,6 +138,60 @@ def shadow(
         print("no model runs in the shadow")
     else:
         print(f"{beside} runs in the shadow: view shadow_scores has its risks beside those of the active model")
+
+
+@models.command()
+def activate(version: Version, as_json: AsJson = False) -> None:
+    """Let a model judge everybody from now on. The log keeps the change, so that a replay makes it at the same place.
+
+    touchstone models activate fitted-20260301-1
+
+    The model before can be activated again in the same way. Exit code 1: not in force everywhere yet; do it again.
+    """
+    settings = load_settings()
+    with tables(settings) as client:
+        stored = list_models(client)
+    known = Known.of(found(stored, version), stored)
+    known.subject()
+    done = activation.activate(settings, version, known.stored.parameters, time.time_ns() // 1000)
+    if as_json:
+        print_json({**asdict(done), "complete": done.complete, "told": done.told()})
+    else:
+        print(done.told())
+    if not done.complete:
+        raise typer.Exit(ExitCode.NO)
+
+
+@models.command()
+def check(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="A model; default: the one that judges.")
+    ] = None,
+    asof: Annotated[
+        str | None, typer.Option("--asof", metavar="DATE", help="As of that date, UTC; default: now.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Does a model still hold? Its risks of one horizon ago, against who has come back since.
+
+    For a scheduler: exit code 0: it holds, or there is too little for a verdict; 1: it has drifted, fit again.
+    """
+    as_of_us = time.time_ns() // 1000 if asof is None else moment_us(asof)
+    with tables(load_settings()) as client:
+        stored = list_models(client)
+        chosen = found(stored, version or judging_model(stored).version)
+        subject = Known.of(chosen, stored).subject()
+        history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us)
+    some_events(history, moment(as_of_us))
+    drift = check_drift(to_learnt(subject.model), history, as_of_us)
+    for note in (*history.notes, *flattered(subject, drift.judged_at_us)):
+        say(note)
+    if as_json:
+        print_json(drift.model_dump(mode="json"))
+    else:
+        print_drift(drift)
+    if drift.drifted:
+        raise typer.Exit(ExitCode.NO)
 
 
 def _require_same_states(stored: list[StoredModel], version: str) -> None:

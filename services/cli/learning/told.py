@@ -24,7 +24,7 @@ LAYERS: Final = {
 UNTRIED: Final = {
     "rhythm": "does not differ between customers",
     "contact": "there are no events but those that count as coming back",
-    "experience": "nothing that was felt is in these events",
+    "experience": "nothing was felt in these events, or no facts of it were given",
 }
 QUALITY_HEAD: Final = ["AUC", "Brier", "ECE"]
 _WIDTH: Final = 10

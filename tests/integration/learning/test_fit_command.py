@@ -61,7 +61,7 @@ def test_a_fit_is_kept_told_and_judges_nobody(judged: Deployment) -> None:
         "BG/NBD: r ",
         "base alone",
         "own rhythm and spend",
-        "experience was not tried: nothing that was felt is in these events",
+        "experience was not tried: nothing was felt in these events",
         f"{DEFAULT.version} (judges now)",
         f"touchstone models activate {kept.version}",
     ):
@@ -120,6 +120,10 @@ def test_a_model_compared_with_itself_changes_nothing(judged: Deployment) -> Non
         ((*FIT, "--version", "default-9"), 2, "not beginning with default-"),
         ((*FIT, "--version", DEFAULT.version), 2, "not beginning with default-"),
         ((*FIT, "--version", "a b"), 2, "letters, digits"),
+        ((*FIT, "--report", "/dev/null"), 2, "is a file: name a folder"),
+        (("models", "activate", "spring"), 1, "there is no model spring"),
+        (("models", "shadow", DEFAULT.version), 2, "cannot run beside itself"),
+        (("models", "shadow", DEFAULT.version, "--off"), 2, "not both"),
         (("fit", "--asof", "2022-01-01"), 1, "bring history in"),
         ((*FIT, "--activity", "referral"), 2, "it has purchase"),
         (("models", "show", "spring"), 1, f"there are: {DEFAULT.version}"),
@@ -134,9 +138,13 @@ def test_what_cannot_be_is_refused(judged: Deployment, arguments: tuple[str, ...
     assert len(list_models(judged.client)) == 1
 
 
-def test_not_kept_when_not_wanted(judged: Deployment) -> None:
-    done = judged.run(*FIT, "--no-save")
+def test_not_kept_when_not_wanted_but_reported(judged: Deployment) -> None:
+    done = judged.run(*FIT, "--no-save", "--report", "autumn")
+    assert done.code == 0, done.err
     assert "not kept" in done.out
+    page = (judged.folder / "autumn" / "report.html").read_text("utf-8")
+    assert "base and evidence" in page
+    assert list((judged.folder / "autumn").glob("*.png"))
     assert len(list_models(judged.client)) == 1
 
 
@@ -206,3 +214,20 @@ def test_a_kept_model_judges_in_sql_as_it_was_learnt(judged: Deployment) -> None
     expected = judging.risks(learnt, read_history(judged.client, before_us=at_us).events, at_us)
     assert found["customer_id"].to_list() == expected["customer_id"].to_list()
     assert_allclose(logit(found["risk"].to_numpy()), logit(expected["risk"].to_numpy()), atol=1e-6)
+
+
+def test_a_model_is_checked_on_the_latest_window(judged: Deployment) -> None:
+    assert as_json(judged, *FIT, "--version", "autumn")["saved"]
+    done = judged.run("models", "check", "--asof", AS_OF)
+    assert done.code in (0, 1), done.err
+    assert f"model      {DEFAULT.version}" in done.out
+    assert "did not come back within 30 days" in done.out
+    found = as_json(judged, "models", "check", "autumn", "--asof", AS_OF)
+    assert (found["version"], found["verdict"], found["horizon_days"]) == ("autumn", "holds", 30)
+    assert found["n"] == sum(part["n"] for part in found["bins"])
+    assert (
+        "autumn has learnt from events of that window" in judged.run("models", "check", "autumn", "--asof", AS_OF).err
+    )
+    early = judged.run("models", "check", "--asof", "2022-02-01")
+    assert (early.code, early.out) == (1, "")
+    assert "no window to check on yet" in early.err
