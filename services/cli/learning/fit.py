@@ -25,6 +25,7 @@ from services.cli.learning.asking import (
     some_events,
     tables,
 )
+from services.cli.learning.experience import experience_of
 from services.cli.learning.history import FELT, LEARNT_FROM, SHOWN, History, read_history
 from services.cli.learning.quality import Window, judged_at, latest_window, refitted
 from services.cli.learning.told import document, print_fit, print_qualities
@@ -99,7 +100,7 @@ def fit(
         name = checked_version(version, stored, datetime.now(UTC))
         columns = (*LEARNT_FROM, *FELT) if report is None else (*LEARNT_FROM, *FELT, *SHOWN)
         history = read_history(client, columns, before_us=as_of_us)
-        fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored))
+        fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored), experience_of(history))
         if save:
             save_model(client, name, to_risk_model(fitted.model).to_json(), fitted.model.model_dump_json())
     page = None if report is None else _write_report(fitted, history, as_of_us, report)
@@ -219,7 +220,7 @@ def _write_report(fitted: Fitted, history: History, as_of_us: int, folder: Path)
     from services.cli.learning.reporting import report_content  # pictures load slowly
     from services.learning.report import write_report
 
-    content = report_content(fitted, history, as_of_us, time.time_ns() // 1000)
+    content = report_content(fitted, history, as_of_us, time.time_ns() // 1000, experience_of(history))
     try:
         page = write_report(folder, content)
     except OSError as error:

@@ -16,6 +16,7 @@ from services.cli.learning import activation
 from services.cli.learning.asking import day_of, moment_us, some_events, tables
 from services.cli.learning.checking import check_drift, print_drift
 from services.cli.learning.compare import Subject, compare, comparison_document, flattered, print_comparison
+from services.cli.learning.experience import experience_of
 from services.cli.learning.fit import judging_model
 from services.cli.learning.history import FELT, LEARNT_FROM, read_history
 from services.cli.learning.quality import own_quality
@@ -103,7 +104,7 @@ def compare_models(
         stored = list_models(client)
         subjects = [Known.of(found(stored, version), stored).subject() for version in (first, second)]
         history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us)
-    comparison = compare(subjects[0], subjects[1], history, as_of_us)
+    comparison = compare(subjects[0], subjects[1], history, as_of_us, experience_of(history))
     if as_json:
         print_json(comparison_document(comparison, limit))
     else:
@@ -183,7 +184,7 @@ def check(
         subject = Known.of(chosen, stored).subject()
         history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us)
     some_events(history, moment(as_of_us))
-    drift = check_drift(to_learnt(subject.model), history, as_of_us)
+    drift = check_drift(to_learnt(subject.model), history, as_of_us, experience_of(history))
     for note in (*history.notes, *flattered(subject, drift.judged_at_us)):
         say(note)
     if as_json:

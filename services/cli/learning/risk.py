@@ -21,7 +21,8 @@ from services.cli.learning.asking import (
     some_events,
     tables,
 )
-from services.cli.learning.history import Tables, read_history
+from services.cli.learning.experience import experience_of
+from services.cli.learning.history import FELT, LEARNT_FROM, Tables, read_history
 from services.cli.settings import load_settings
 from services.learning import fitting, judging
 from services.learning.model import LearntModel
@@ -96,13 +97,20 @@ def predicted(
 
     CommandError where there is too little history or a kind never happened; raises as ClickHouse does.
     """
-    history = read_history(client, before_us=as_of_us, dataset=dataset)
+    history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us, dataset=dataset)
     some_events(history, given)
+    experience = experience_of(history)
     with learning(f"as of {given}"):
         model = fitting.fit(
-            history.events, as_of_us, version=f"as-of-{given}", draws=DRAWS, horizon_days=horizon, kinds=kinds
+            history.events,
+            as_of_us,
+            version=f"as-of-{given}",
+            draws=DRAWS,
+            horizon_days=horizon,
+            kinds=kinds,
+            experience=experience,
         )
-        judged = judging.risks(model, history.events, as_of_us)
+        judged = judging.risks(model, history.events, as_of_us, experience)
     for note in (*history.notes, *model.notes, silence_note(history, as_of_us, model.horizon_days)):
         if note:
             say(f"{given}: {note}")

@@ -24,7 +24,7 @@ LAYERS: Final = {
 UNTRIED: Final = {
     "rhythm": "does not differ between customers",
     "contact": "there are no events but those that count as coming back",
-    "experience": "nothing was felt in these events, or no facts of it were given",
+    "experience": "nothing that was felt, or that we asked, is in these events",
 }
 QUALITY_HEAD: Final = ["AUC", "Brier", "ECE"]
 _WIDTH: Final = 10

@@ -61,7 +61,7 @@ def test_a_fit_is_kept_told_and_judges_nobody(judged: Deployment) -> None:
         "BG/NBD: r ",
         "base alone",
         "own rhythm and spend",
-        "experience was not tried: nothing was felt in these events",
+        "experience was not tried: nothing that was felt, or that we asked, is in these events",
         f"{DEFAULT.version} (judges now)",
         f"touchstone models activate {kept.version}",
     ):
