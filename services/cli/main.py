@@ -37,7 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "fit": Entry(
         "services.cli.learning.fit", "fit", "Learn a risk model from your own history, and say what it is worth."
     ),
-    "models": Entry("services.cli.learning.models", "models", "The risk models: list, show, compare."),
+    "models": Entry("services.cli.learning.models", "models", "The risk models: list, show, compare, activate, check."),
     "risk": Entry("services.cli.learning.risk", "risk", "How likely each customer is to leave, as of a date."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),

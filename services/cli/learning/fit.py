@@ -100,10 +100,11 @@ def fit(
         name = checked_version(version, stored, datetime.now(UTC))
         columns = (*LEARNT_FROM, *FELT) if report is None else (*LEARNT_FROM, *FELT, *SHOWN)
         history = read_history(client, columns, before_us=as_of_us)
-        fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored), experience_of(history))
+        experience = experience_of(history)
+        fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored), experience)
         if save:
             save_model(client, name, to_risk_model(fitted.model).to_json(), fitted.model.model_dump_json())
-    page = None if report is None else _write_report(fitted, history, as_of_us, report)
+    page = None if report is None else _write_report(fitted, history, as_of_us, experience, report)
     if as_json:
         print_json({**_document(fitted, saved=save), "report": None if page is None else str(page)})
     else:
@@ -216,11 +217,13 @@ def checked_version(given: str | None, stored: list[StoredModel], now: datetime)
     return given
 
 
-def _write_report(fitted: Fitted, history: History, as_of_us: int, folder: Path) -> Path:
+def _write_report(
+    fitted: Fitted, history: History, as_of_us: int, experience: ExperienceAt | None, folder: Path
+) -> Path:
     from services.cli.learning.reporting import report_content  # pictures load slowly
     from services.learning.report import write_report
 
-    content = report_content(fitted, history, as_of_us, time.time_ns() // 1000, experience_of(history))
+    content = report_content(fitted, history, as_of_us, time.time_ns() // 1000, experience)
     try:
         page = write_report(folder, content)
     except OSError as error:

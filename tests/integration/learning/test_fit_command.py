@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import logit
@@ -231,3 +232,15 @@ def test_a_model_is_checked_on_the_latest_window(judged: Deployment) -> None:
     early = judged.run("models", "check", "--asof", "2022-02-01")
     assert (early.code, early.out) == (1, "")
     assert "no window to check on yet" in early.err
+
+
+def test_what_was_felt_is_tried(deployment: Deployment) -> None:
+    purchases = shop(CUSTOMERS)
+    days = purchases.select("customer_id", day=pl.col("occurred_at") / DAY_US).gather_every(3)
+    deployment.store(purchases)
+    deployment.store(frame([(customer, day + 0.5, "survey_response", None) for customer, day in days.iter_rows()]))
+    found = as_json(deployment, *FIT, "--no-save")
+    tried = {layer["layer"]: layer["gain"] for layer in found["layers"]}
+    assert tried["contact"] is not None
+    assert tried["experience"] is not None
+    assert found["quality"]["n"] > CUSTOMERS

@@ -18,6 +18,7 @@ from services.cli.console import CommandError, ExitCode
 from services.cli.learning import models
 from services.cli.learning.activation import Activated
 from services.cli.learning.asking import kinds_of, learning, moment_us, silence_note
+from services.cli.learning.experience import Remembered, experience_of
 from services.cli.learning.history import COLUMNS, FELT, LEARNT_FROM, History, history_sql, learnable, read_history
 from services.cli.learning.risk import checked, predicted
 from services.learning.activity import DAY_US
@@ -210,3 +211,24 @@ def test_a_model_that_cannot_be_read_is_not_activated(activated: list[tuple[obje
     assert isinstance(done.exception, CommandError)
     assert "model broken cannot judge here" in str(done.exception)
     assert activated == []
+
+
+def test_facts_are_worked_out_once_and_not_mixed_up() -> None:
+    asked: list[int] = []
+
+    def experience(frame: pl.DataFrame, _as_of_us: int) -> pl.DataFrame:
+        asked.append(frame.height)
+        return frame.select("customer_id")
+
+    facts = Remembered(experience)
+    some = weekly()
+    assert facts(some, AS_OF_US) is facts(some, AS_OF_US)
+    facts(some, AS_OF_US - 1)
+    facts(some.head(10), AS_OF_US)
+    facts(some.tail(10), AS_OF_US)
+    assert asked == [some.height, some.height, 10, 10]
+
+
+def test_facts_are_made_where_something_was_felt() -> None:
+    assert experience_of(History(weekly())) is None
+    assert experience_of(History(events(("a", DAY, "complaint_opened", None, "")))) is not None
