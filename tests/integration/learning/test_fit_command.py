@@ -21,6 +21,8 @@ from services.learning.features import CONTACT
 from services.learning.model import FEATURES, LearntModel
 from services.scoring import as_of
 from services.scoring.risk.model import DEFAULT, RiskModel
+from tests.integration.learning import histories
+from tests.integration.learning.histories import JUDGED
 from tests.integration.learning.shops import DAY_US, FIRST_DAY, Deployment, frame, shop
 
 pytestmark = pytest.mark.stack
@@ -244,3 +246,17 @@ def test_what_was_felt_is_tried(deployment: Deployment) -> None:
     assert tried["contact"] is not None
     assert tried["experience"] is not None
     assert found["quality"]["n"] > CUSTOMERS
+
+
+@pytest.mark.parametrize(
+    "history",
+    ["one customer", "nobody ever comes again", "everybody comes every day", "no purchases", "clocks of 1970 and 2200"],
+)
+def test_odd_histories_give_models_that_can_judge(deployment: Deployment, history: str) -> None:
+    deployment.store(frame(JUDGED[history]))
+    found = as_json(deployment, "fit", "--asof", histories.AS_OF, "--horizon", "30")
+    [kept] = list_models(deployment.client)
+    assert RiskModel.from_json(kept.parameters).version == found["version"]
+    if history == "no purchases":
+        assert found["activity"] == ["interaction"]
+        assert "can be looked at, and not activated" in " ".join(found["notes"])
