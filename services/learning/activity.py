@@ -103,7 +103,7 @@ def read_events(events: pl.DataFrame) -> pl.DataFrame:
     """Events as learning reads them: customer_id and kind as strings, occurred_at as UTC microseconds, amount as a
     finite number of units (0 if none); other columns as they are.
 
-    Events without a customer or a kind, or with a time before 1970 or after 2149 (broken clocks), are left out.
+    Events without a customer or a kind, or with a time before 1970-01-02 or after 2149 (broken clocks), are left out.
     ``occurred_at`` may be integer microseconds or a datetime. Raises `BadHistory` if a column is missing or unreadable.
     """
     for name in ("customer_id", "occurred_at", "kind"):
@@ -127,7 +127,7 @@ def read_events(events: pl.DataFrame) -> pl.DataFrame:
         pl.col("customer_id") != "",
         pl.col("kind") != "",
         ~pl.col("kind").is_in(list(OURS)),
-        pl.col("occurred_at") >= 0,
+        pl.col("occurred_at") >= DAY_US,
         pl.col("occurred_at") < _LATEST_DAY * DAY_US,
     )
 

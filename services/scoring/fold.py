@@ -263,6 +263,11 @@ def _fold_days(states: States, events: Events, activity: Mask) -> None:
     row, at = events.row[active], events.occurred_us[active]
     _add_at(states, row, INT["activities"])
     _raise_to(states, row, at, INT["last_activity_at"])
+    # The day the epoch begins with stands for no day: a clock that was never set makes no rhythm.
+    dated = at >= DAY_US
+    if not dated.any():
+        return
+    row, at = row[dated], at[dated]
     day = np.minimum(at // DAY_US, 0xFFFF)
     pairs = np.unique(row.astype(np.int64) << 16 | day)
     row, day = pairs >> 16, (pairs & 0xFFFF).astype(np.uint16)

@@ -98,7 +98,7 @@ def reference(log: Sequence[Event], activity: Sequence[str]) -> tuple[dict[str, 
     ]
     state["last_feedback_at"] = max(unhappy, default=0)
 
-    days = sorted({e.occurred_us // DAY_US for e, _, _ in events if e.kind in activity})[-ACTIVITY_DAYS:]
+    days = sorted({e.occurred_us // DAY_US for e, _, _ in events if e.kind in activity} - {0})[-ACTIVITY_DAYS:]
     state["active_days"], state["first_active_day"] = len(days), days[0] if days else 0
     state["activity_days"] = [0] * (ACTIVITY_DAYS - len(days)) + days
 

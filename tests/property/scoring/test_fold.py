@@ -124,6 +124,15 @@ def test_an_event_at_the_epoch_decays_like_any_other() -> None:
     assert apart[0]["effectiveness_fast_w"] == pytest.approx(0.6, rel=1e-6)
 
 
+def test_coming_on_the_first_day_of_all_makes_no_rhythm_and_stops_nobody() -> None:
+    """A clock that was never set: that day's number is what stands for no day."""
+    log = [Event(0, "purchase", DAY_US // 2, START_US, b"a" * 16, amount_micros=1)]
+    assert (folded(log, [[0]])[0]["active_days"], folded(log, [[0]])[0]["activities"]) == (0, 1)
+    log.append(Event(0, "purchase", 3 * DAY_US, START_US, b"b" * 16, amount_micros=1))
+    for split in ([[0, 1]], [[1], [0]]):
+        assert (folded(log, split)[0]["active_days"], folded(log, split)[0]["first_active_day"]) == (1, 3)
+
+
 def test_other_customers_stay_as_they_are() -> None:
     log = [Event(1, "purchase", START_US, START_US, b"a" * 16, amount_micros=1)]
     states, scorer = States.empty(3), Scorer.of(DEFAULT)
