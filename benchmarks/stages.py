@@ -11,6 +11,7 @@ import functools
 import gc
 import os
 import pstats
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from benchmarks.as_of import EVERYTHING
 from benchmarks.log import Log, LogSpec, kept
 from benchmarks.memory_tables import MemoryTables
 from infra.clickhouse import events as event_table
@@ -32,7 +34,7 @@ from services.scoring import core, readings, step
 from services.scoring.cache import StateCache
 from services.scoring.core import Core, Effects, Written
 from services.scoring.record_batches.worker import GC_THRESHOLD
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.model import DEFAULT, RiskModel
 from services.scoring.step import Scorer
 
 PARTITIONS: Final = 4
@@ -133,10 +135,12 @@ class Stages:
         return {name: 1e6 * spent / self.events for name, spent in self.seconds.items()}
 
 
-def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile | None = None) -> Stages:
+def run(
+    takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile | None = None, model: RiskModel = DEFAULT
+) -> Stages:
     """Fold everything, and lay out what would be written, in the rhythm of a busy worker."""
     watch = Stopwatch()
-    scorer = Scorer.of(DEFAULT)
+    scorer = Scorer.of(model)
     cache = StateCache(cache_customers, scorer.touchpoints, scorer.models)
     subject = Core(cache, scorer, readings.shipped(), MemoryTables(), lambda: os.urandom(8))
     work, counted, written, writes, signals = Effects(), 0, 0, 0, 0
@@ -168,7 +172,8 @@ def run(takes: Sequence[Take], cache_customers: int, profile: cProfile.Profile |
                 work = Effects()
             if profile is not None:
                 profile.disable()
-        write()
+        if work.records:
+            write()
     return Stages(dict(watch.seconds), counted, written, writes, signals)
 
 
@@ -183,17 +188,36 @@ def _lay_out(written: list[Written]) -> None:
     )
 
 
+def compare_models(takes: Sequence[Take], cache_customers: int, repeats: int = 5) -> None:
+    """What judging costs by model, beside everything else: medians of runs that take turns."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for _ in range(repeats):
+        for model in (DEFAULT, EVERYTHING):
+            us = run(takes, cache_customers, model=model).us_per_event()
+            found[model.version].append((us["judge"], sum(us.values())))
+    for version, runs in found.items():
+        judge, whole = (statistics.median(values) for values in zip(*runs, strict=True))
+        print(
+            f"{version}: judging {judge:.2f} of {whole:.2f} us/event, {judge / (whole - judge):.1%} on top of the rest"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--data", type=Path, default=Path(".touchstone/bench"))
     parser.add_argument("--profile", action="store_true", help="print where the time goes by function")
+    parser.add_argument("--models", action="store_true", help="compare what judging costs by model instead")
     options = parser.parse_args()
     gc.set_threshold(GC_THRESHOLD, 10, 10)  # as the worker sets it
     takes = batches(kept(LogSpec(options.events, options.customers), options.data, time.time_ns() // 1000))
     profile = cProfile.Profile() if options.profile else None
-    stages = run(takes, max(options.customers + BATCH_RECORDS, 10_000), profile)
+    room = max(options.customers + BATCH_RECORDS, 10_000)
+    if options.models:
+        compare_models(takes, room)
+        return
+    stages = run(takes, room, profile)
     for name, us in stages.us_per_event().items():
         print(f"{name:20s} {us:8.2f} us/event")
     print(f"{'sum':20s} {sum(stages.us_per_event().values()):8.2f} us/event")

@@ -109,8 +109,9 @@ ARRAYS_SQL: Final[dict[str, str]] = {
 }
 """The numbers of a packed row as columns of the table: arrays in the order of `FLOATS` and `INTS`."""
 ACTIVE_DAYS_SQL: Final = (
-    f"arrayFilter(d -> d > 0, reinterpret(substring(set_bytes, {SET_STARTS['activity_days'] + 1}, "
-    f"{PACKED['activity_days'].item_bytes * PACKED['activity_days'].width}), 'Array(UInt16)'))"
+    f"arraySlice(reinterpret(substring(set_bytes, {SET_STARTS['activity_days'] + 1}, "
+    f"{PACKED['activity_days'].item_bytes * PACKED['activity_days'].width}), 'Array(UInt16)'), "
+    f"-packed_ints[{INT_INDEX['active_days'] + 1}])"
 )
 """The days of ``activity_days``, ascending, out of ``set_bytes``."""
 

@@ -51,7 +51,8 @@ class Algebra(Protocol):
         """``value()``, or 0 without working it out where ``factor``, the same for all rows, is 0."""
 
     def days_from(self, days: Term, day: Term) -> Term:
-        """How many of each customer's days (ascending, zeros first) are ``day`` or later; ``day`` is above 0."""
+        """How many of each customer's days (ascending, zeros first) are ``day`` or later; ``day`` is above 0 and the
+        same for all customers."""
 
     def gaps(self, days: Term) -> Term:
         """Days between neighbours among each customer's days: what the four below take."""
@@ -240,7 +241,9 @@ class Sql:
         return self._call("if", SqlTerm(f"({sql(factor)} = 0)"), 0.0, value())
 
     def days_from(self, days: Term, day: Term) -> SqlTerm:
-        return SqlTerm(f"toFloat64(arrayCount(d -> d >= {sql(day)}, {sql(days)}))")
+        # Of the days' own type, and the same for all rows: compared many at once.
+        whole = f"toUInt16(least(greatest(ceil({sql(day)}), 0), 65535))"
+        return SqlTerm(f"toFloat64(arrayCount(d -> d >= {whole}, {sql(days)}))")
 
     def gaps(self, days: Term) -> SqlTerm:
         return self.let("gaps", SqlTerm(f"arrayDifference({sql(days)})"))
@@ -255,7 +258,8 @@ class Sql:
         return SqlTerm(f"toFloat64(arraySum(g -> toInt64(g) * g, {sql(gaps)}))")
 
     def gaps_beyond(self, gaps: Term, days: Term) -> SqlTerm:
-        return SqlTerm(f"toFloat64(arrayCount(g -> g > {sql(days)}, {sql(gaps)}))")
+        # Whole days are longer than a time if they are longer than its whole days.
+        return SqlTerm(f"toFloat64(arrayCount(g -> g > toUInt16(least(floor({sql(days)}), 65535)), {sql(gaps)}))")
 
     def let(self, name: str, value: Term) -> SqlTerm:
         alias = self._prefix + name

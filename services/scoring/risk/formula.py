@@ -59,6 +59,7 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
     values = features(o, state, known, score, now_us)
     active = state["active_days"]
     nothing = active * 0.0
+    came = o.let("came", o.minimum(active * 1.0, 1.0))
 
     def weighed(name: str) -> Term:
         slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
@@ -74,7 +75,9 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
         if term == "rhythm":
             total = total + (1.0 + p["base_slope"]) * (known.base - p["base_mean"])
         if term in OF_COMINGS:
-            total = o.where(active > 0, total, p["no_activity_log_odds"] - average if term == "rhythm" else 0.0)
+            total = total * came
+        if term == "rhythm":
+            total = total + (1.0 - came) * (p["no_activity_log_odds"] - average)
         raw[term] = o.let(f"because_{term}", total)
     free = average + nothing
     for term in TERMS:
@@ -86,11 +89,11 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
     chance = o.let("risk", 1.0 / (1.0 + o.exp(-log_odds)))
 
     amount = o.maximum(known.spend_a_coming, 0.0)
-    comings = o.where(amount > 0.0, state["activities"] * 1.0, 0.0)
+    comings = state["activities"] * (amount > 0.0)
     worth = p["worth.p"] * (p["worth.gamma"] + comings * amount)
     worth = worth / o.maximum(p["worth.p"] * comings + p["worth.q"] - 1.0, 1e-12)
     rate = (p["base.r"] + known.repeats) / (p["base.alpha"] + known.age)
-    expected = o.let("expected_spend", o.where(active > 0, rate * known.horizon * worth, 0.0))
+    expected = o.let("expected_spend", rate * known.horizon * worth * came)
     rhythm_unknown = RHYTHM_EVIDENCE / (RHYTHM_EVIDENCE + active)
     return Risk(
         risk=chance,
