@@ -69,6 +69,22 @@ def unlogged(client: ClickHouse) -> list[str]:
     return [version for (version,) in rows]
 
 
+def documented(client: ClickHouse, version: str) -> str | None:
+    """Parameters of the documented default that judges where the log activates no other: the newest of ``version`` and
+    its variants, whose versions go on with a +. None in a fresh database."""
+    rows = client.query(
+        f"SELECT parameters FROM {_MODELS} FINAL WHERE (version = %(version)s OR startsWith(version, %(variants)s)) "
+        f"AND version NOT IN (SELECT version FROM {_TABLE}) ORDER BY activated_at DESC LIMIT 1",
+        {"version": version, "variants": f"{version}+"},
+    )
+    return rows[0][0] if rows else None
+
+
+def choose_documented(client: ClickHouse, version: str, parameters: str, now_us: int) -> None:
+    """Let a variant of the documented default judge from now on where the log activates no other."""
+    client.insert_rows(MODELS.name, MODELS.names, [(version, _moment(now_us), parameters, "")])
+
+
 def show_default(client: ClickHouse, version: str, parameters: str, former: str) -> None:
     """Show the documented default as active where no activation says otherwise: in a fresh database, and instead of a
     default of an earlier release, whose versions begin with ``former``."""

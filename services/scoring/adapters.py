@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,7 +25,7 @@ from services.scoring.cache import StoredStates
 from services.scoring.due import due_sql
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.refusals import refusal
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.model import DEFAULT, RiskModel
 from services.scoring.state import Ints
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,16 +145,32 @@ class ClickHouseTables:
 
     def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
         """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset)."""
-        active = {at: latest.parameters for at, latest in activations.latest(self._client).items()}
-        statements = due_sql(partitions, active, limit, lambda text: quoted([text]))
+        base = self.base_model()
+        latest = {at: last.parameters for at, last in activations.latest(self._client).items()}
+        # One that counted other behaviours judged by states that are gone.
+        judging = {at: text for at, text in latest.items() if _counts(text) == set(base.activity_kinds)}
+        statements = due_sql(partitions, judging, limit, lambda text: quoted([text]), base.to_json())
         rows = [row for statement in statements for row in self._client.query(statement)]
         return [(customer, partition, offset) for customer, partition, offset in rows[:limit]]
+
+    def base_model(self) -> RiskModel:
+        """The documented default that judges where the log has activated no other: with the kinds that the states count
+        as coming back. ModelError when its row cannot be read."""
+        stored = activations.documented(self._client, DEFAULT.version)
+        return DEFAULT if stored is None else RiskModel.from_json(stored)
 
     def show_default(self) -> list[str]:
         """Show the documented default, which judges where the log has activated no other. Returns the models that are
         shown as active all the same without an event in the log: they do not judge."""
-        activations.show_default(self._client, DEFAULT.version, DEFAULT.to_json(), DEFAULTS)
+        if activations.documented(self._client, DEFAULT.version) is None:
+            activations.show_default(self._client, DEFAULT.version, DEFAULT.to_json(), DEFAULTS)
         return [version for version in activations.unlogged(self._client) if not version.startswith(DEFAULTS)]
+
+
+@functools.lru_cache(maxsize=64)
+def _counts(parameters: str) -> frozenset[str]:
+    """What a model counts as coming back."""
+    return frozenset(RiskModel.from_json(parameters).activity_kinds)
 
 
 class KafkaTopics:

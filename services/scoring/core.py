@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ from services.scoring.repeats import NEEDED, Repeats, find_repeats
 from services.scoring.risk.model import ModelError, RiskModel
 from services.scoring.state import Ints, Rows
 from services.scoring.step import LIVE_WITHIN_US, Scorer, step
-from services.scoring.timeline import Timeline, present, usable_model
+from services.scoring.timeline import OtherKindsError, Timeline, present, usable_model
 
 PAYLOAD_KEPT_BYTES = 65_536
 MOST_SAID = 500
@@ -180,9 +181,15 @@ class Core:
         for partition, first in firsts.items():
             if self.timeline.lacks(partition, first):
                 stored = self._tables.load_activations(partition, first)
-                models = [(at.log_offset, self._model(at.version, at.parameters)) for at in stored]
-                self.timeline.begin(partition, first, models)
+                self.timeline.begin(partition, first, self._readable(stored))
         return firsts
+
+    def _readable(self, stored: Iterable[Activation]) -> Iterator[tuple[int, RiskModel]]:
+        """Activations of the table, but those of a time when the states counted other kinds: a replay of the log with
+        the states of now refuses them as well. ModelError for one that cannot be read."""
+        for at in stored:
+            with suppress(OtherKindsError):
+                yield at.log_offset, self._model(at.version, at.parameters)
 
     def _model(self, version: str | None, parameters: str | None) -> RiskModel:
         """Read once, however many partitions activate it. ModelError."""

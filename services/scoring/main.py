@@ -34,7 +34,7 @@ from services.scoring.metered import metered
 from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
 from services.scoring.reviews import Reviews
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.model import ModelError
 from services.scoring.settings import ScoringSettings
 from services.scoring.shell import Shell, ShellLimits
 from services.scoring.step import Scorer
@@ -67,14 +67,15 @@ def main() -> int:
     try:
         with connect(where) as patient:
             unlogged = ClickHouseTables(patient).show_default()
-    except ClickHouseError as error:
+            base = ClickHouseTables(patient).base_model()
+    except (ClickHouseError, ModelError) as error:
         _log.error("the tables cannot be used: %s", error)
         return EXIT_UNREACHABLE
     for version in unlogged:
         _log.warning("model %s does not judge: the log does not activate it; see `touchstone models activate`", version)
     client = connect(where.model_copy(update={"retry_s": min(where.retry_s, MOST_RETRY_S)}))
     tables = metered(ClickHouseTables(client))
-    scorer = Scorer.of(DEFAULT)
+    scorer = Scorer.of(base)
     cache = StateCache(settings.cache_customers, scorer.touchpoints, scorer.models)
     register = StopRegister(settings.kafka_bootstrap)
     floods = (
@@ -137,7 +138,7 @@ def main() -> int:
     if settings.metrics_port:
         # Several workers of one machine are told the same port.
         start_http_server(settings.metrics_port + settings.worker - 1, settings.metrics_host, metrics.REGISTRY)
-    _log.info("worker %d judges with model %s where the log activates no other", settings.worker, DEFAULT.version)
+    _log.info("worker %d judges with model %s where the log activates no other", settings.worker, base.version)
     follower = Follower(
         settings.kafka_bootstrap, REJECTED, REJECTED_GROUP, metrics.counting_refusals(tables.write_refusals)
     )

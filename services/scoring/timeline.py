@@ -22,8 +22,12 @@ _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionErr
 """What a text that somebody made up may bring about on its way to a model."""
 
 
+class OtherKindsError(ModelError):
+    """The model counts other behaviours as coming back than the states do."""
+
+
 def usable_model(version: str | None, parameters: str | None, activity_kinds: Iterable[str]) -> RiskModel:
-    """The model of an activation. ModelError when it cannot judge here; the message says why.
+    """The model of an activation. ModelError, or OtherKindsError, when it cannot judge here; the message says why.
 
     ``activity_kinds``: what the states' sums count as coming back.
     """
@@ -39,9 +43,9 @@ def usable_model(version: str | None, parameters: str | None, activity_kinds: It
         raise ModelError(f"risk model {version} calls itself {model.version}")
     theirs, ours = sorted(set(model.activity_kinds)), sorted(set(activity_kinds))
     if theirs != ours:
-        raise ModelError(
+        raise OtherKindsError(
             f"risk model {version} counts {', '.join(theirs)} as coming back, the customers' states {', '.join(ours)}; "
-            "they cannot count anything else without being made anew from the log"
+            "`touchstone rebuild --swap --activity KIND...` makes them anew, counting other kinds"
         )
     return model
 

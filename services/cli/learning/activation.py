@@ -24,7 +24,8 @@ from services.cli.addresses import locate
 from services.cli.console import CommandError, ExitCode
 from services.cli.figures import clickhouse_settings
 from services.cli.settings import StackSettings
-from services.scoring.risk.model import DEFAULT, ModelError, RiskModel
+from services.cli.verification.deployment import base_model
+from services.scoring.risk.model import ModelError, RiskModel
 from services.scoring.timeline import usable_model
 
 SHOWN_S: Final = 60.0
@@ -84,9 +85,9 @@ def activate(
     judge here; KafkaInfraError and ClickHouseError when it could not be done: then some partitions may have the event
     already, so do it again.
     """
-    model = _usable(version, parameters)
     where = locate(settings)
     with KafkaAdmin(where.kafka_bootstrap) as admin, connect(clickhouse_settings(settings, where)) as client:
+        model = _usable(version, parameters, base_model(client).activity_kinds)
         partitions = tuple(sorted(admin.end_offsets(TOUCHPOINTS)))
         _require_one_meaning(client, model)
         active = {at for at, latest in activations.latest(client).items() if _same(latest, model)}
@@ -99,14 +100,14 @@ def activate(
     return Activated(version, at_us, partitions, lacking, waiting, refused, workers)
 
 
-def _usable(version: str, parameters: str) -> RiskModel:
+def _usable(version: str, parameters: str, counted: tuple[str, ...]) -> RiskModel:
     if len(parameters.encode()) > MAX_PARAMETERS_BYTES:
         raise CommandError(
             f"risk model {version} has more than {MAX_PARAMETERS_BYTES:,} bytes: too many for a record of the log",
             ExitCode.WRONG_USE,
         )
     try:
-        return usable_model(version, parameters, DEFAULT.activity_kinds)
+        return usable_model(version, parameters, counted)
     except ModelError as error:
         raise CommandError(f"it cannot be activated: {error}", ExitCode.WRONG_USE) from error
 

@@ -31,6 +31,7 @@ from services.cli.learning.quality import Window, judged_at, latest_window, refi
 from services.cli.learning.told import document, print_fit, print_qualities
 from services.cli.learning.translate import to_learnt, to_risk_model
 from services.cli.settings import load_settings
+from services.cli.verification.deployment import is_documented
 from services.learning import fitting
 from services.learning.fitting import ExperienceAt
 from services.learning.measures import Quality
@@ -155,7 +156,8 @@ def fit_on(
     if set(model.kinds) != set(judging.activity_kinds):
         notes.append(
             f"{judging.version} and the customers' states count {' or '.join(judging.activity_kinds)} as coming back: "
-            "a model that counts other kinds can be looked at, and not activated"
+            "a model that counts other kinds can be looked at, and activated after `touchstone rebuild --swap "
+            f"{' '.join(f'--activity {kind}' for kind in model.kinds)}`"
         )
     window = latest_window(events, as_of_us, model.horizon_days, model.kinds)
     return Fitted(model, judging, tuple(notes), window, _beside(history, model, judging, window, experience))
@@ -187,7 +189,7 @@ def usual_kinds(history: History, judging: RiskModel) -> tuple[str, ...] | None:
 def judging_model(stored: list[StoredModel]) -> RiskModel:
     """The model that judges; the documented default where none was activated, or only an older default."""
     active = active_model(stored)
-    if active is None or (active.version.startswith(DOCUMENTED) and active.version != DEFAULT.version):
+    if active is None or (active.version.startswith(DOCUMENTED) and not is_documented(active.version)):
         return DEFAULT
     try:
         return RiskModel.from_json(active.parameters)

@@ -207,7 +207,7 @@ def _require_same_states(stored: list[StoredModel], version: str) -> None:
     if set(kinds) != set(counted):
         raise CommandError(
             f"{version} counts {' or '.join(kinds)} as coming back, the customers' states {' or '.join(counted)}: fit "
-            f"one with --activity {' '.join(counted)}",
+            f"one with --activity {' '.join(counted)}, or make the states anew: `touchstone rebuild --swap --activity`",
             ExitCode.WRONG_USE,
         )
 

@@ -66,5 +66,16 @@ def deployment(settings: StackSettings) -> Iterator[Deployment]:
     begins, committed = positions(where.kafka_bootstrap)
     patient = clickhouse_settings(settings, where).model_copy(update={"timeout_s": STATEMENT_S, "retry_s": RETRY_S})
     with connect(patient) as client:
-        unlogged = tuple(version for version in activations.unlogged(client) if version != DEFAULT.version)
-        yield Deployment(client, where, begins, committed, DEFAULT, unlogged)
+        unlogged = tuple(name for name in activations.unlogged(client) if not is_documented(name))
+        yield Deployment(client, where, begins, committed, base_model(client), unlogged)
+
+
+def base_model(client: ClickHouse) -> RiskModel:
+    """The documented default, with the kinds that the states count as coming back. ModelError, ClickHouseError."""
+    stored = activations.documented(client, DEFAULT.version)
+    return DEFAULT if stored is None else RiskModel.from_json(stored)
+
+
+def is_documented(version: str) -> bool:
+    """Whether a model is this release's documented default, or a variant of it."""
+    return version.split("+")[0] == DEFAULT.version

@@ -195,3 +195,12 @@ def _same_names(where: str, found: Any, names: Iterable[str]) -> None:
 
 
 DEFAULT: Final = RiskModel(version="default-2")
+
+
+def documented(activity_kinds: Iterable[str]) -> RiskModel:
+    """The documented default of a deployment in which some kinds count as coming back. Its version names them where
+    they are not the usual ones. ModelError for kinds that there are not."""
+    kinds = tuple(dict.fromkeys(activity_kinds))
+    if set(kinds) == set(DEFAULT.activity_kinds):
+        return DEFAULT
+    return dataclasses.replace(DEFAULT, version="+".join((DEFAULT.version, *kinds)), activity_kinds=kinds)

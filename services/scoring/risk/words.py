@@ -33,7 +33,7 @@ def _either(condition: pl.Expr, then: str, otherwise: str) -> pl.Expr:
 
 _SENTENCES: Final[dict[str, pl.Expr]] = {
     "rhythm": pl.when(pl.col("active_days") == 0)
-    .then(pl.lit("no purchase or renewal on record"))
+    .then(pl.lit("never came, on record"))
     .when(pl.col("active_days") == 1)
     .then(pl.format("came once, {} ago", _days("silence_days")))
     .otherwise(pl.format("last came {} ago, usual gap {}", _days("silence_days"), _days("usual_gap_days"))),
@@ -122,7 +122,7 @@ def sentences_sql(column: Callable[[str], str]) -> dict[str, str]:
     """Each term's sentence as a SQL expression; ``column`` gives the SQL for a fact by name."""
     c = column
     return {
-        "rhythm": f"multiIf({c('active_days')} = 0, 'no purchase or renewal on record', "
+        "rhythm": f"multiIf({c('active_days')} = 0, 'never came, on record', "
         f"{c('active_days')} = 1, concat('came once, ', {_sql_days(c('silence_days'))}, ' ago'), "
         f"concat('last came ', {_sql_days(c('silence_days'))}, ' ago, usual gap ', {_sql_days(c('usual_gap_days'))}))",
         "frequency": f"concat('came on ', toString(toInt64({c('active_days')})), ' of the last ', "

@@ -56,7 +56,7 @@ def reviews(tables: ClickHouse) -> list[tuple[str, int]]:
 
 def due(tables: ClickHouse) -> list[Any]:
     active = {at: latest.parameters for at, latest in activations.latest(tables).items()}
-    statements = due_sql(range(4), active, 100, lambda text: quoted([text]))
+    statements = due_sql(range(4), active, 100, lambda text: quoted([text]), DEFAULT.to_json())
     return [row for statement in statements for row in tables.query(statement)]
 
 

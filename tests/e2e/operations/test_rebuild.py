@@ -12,13 +12,17 @@ from infra.clickhouse.client import ClickHouse
 from infra.kafka.admin import KafkaAdmin
 from schemas.topics import LOYALTY_SIGNALS, TOUCHPOINTS
 from services.cli.console import CommandError, ExitCode
+from services.cli.learning.activation import activate
 from services.cli.rebuild import rebuild
+from services.cli.settings import load_settings
 from services.cli.verification.against import Compared, by_log
 from services.cli.verification.swapping import BESIDE, FORMER, Rebuilt
 from services.cli.verify import verify
+from services.scoring.risk.model import DEFAULT, RiskModel, documented
 from tests.e2e.operations.damage import change_state, remove
 from tests.e2e.scoring.load import make_load, produce
 from tests.e2e.scoring.parts import DEADLINE_S, NO_REVIEWS, Machine
+from tests.fakes.models import model_like_default
 
 pytestmark = pytest.mark.stack
 
@@ -105,3 +109,38 @@ def test_what_follows_the_swap_is_exact(stage: Machine, tables: ClickHouse, comm
     stage.settle()
     code, document = command(verify, **ALL)
     assert (code, document["equal"]) == (0, True), document
+
+
+def test_states_can_count_other_kinds_as_coming_back(stage: Machine, tables: ClickHouse, command: Command) -> None:
+    """From the swap on: in the states, in what judges, in what may be activated, and for a worker that starts then."""
+    stage.end_workers()
+    counted = "SELECT sum(activities), sum(active_days) FROM touchstone.customer_state FINAL"
+    [before] = tables.query(counted)
+    [reviews] = tables.query("SELECT count() FROM touchstone.touchpoints FINAL WHERE kind = 'review'")
+    with pytest.raises(CommandError, match="activity_kinds must be some of") as refused:
+        rebuild(swap=True, limit=1, activity=["smiles"], as_json=True)
+    assert refused.value.code is ExitCode.WRONG_USE
+    code, document = command(rebuild, swap=True, limit=1, activity=["review"], as_json=True)
+    assert (code, document["swapped"]) == (0, True)
+    assert tables.query(counted)[0] != before
+    assert tables.query(counted)[0][0] == reviews[0] > 0
+    [(parameters,)] = tables.query("SELECT argMax(parameters, activated_at) FROM touchstone.models")
+    assert RiskModel.from_json(parameters) == documented(["review"])
+    usual = model_like_default("counts-purchases", {})
+    with pytest.raises(CommandError, match="counts purchase, renewal, subscription as coming back") as refused:
+        activate(load_settings(), usual.version, usual.to_json(), time.time_ns() // 1000)
+    assert refused.value.code is ExitCode.WRONG_USE
+
+    stage.start_worker(**NO_REVIEWS)
+    stage.until(lambda: stage.members() == 1, "the worker reads the log", 2 * DEADLINE_S)
+    later = make_load(SEED + 1, 400, "other-kinds-", time.time_ns() // 1000)
+    produce(stage.bootstrap, later.records)
+    stage.settle()
+    code, document = command(verify, **ALL)
+    assert (code, document["equal"]) == (0, True), document
+    versions = tables.query("SELECT DISTINCT toString(model_version) FROM touchstone.customer_state FINAL")
+    assert {version for (version,) in versions} <= {"", documented(["review"]).version}
+    stage.end_workers()
+    code, document = command(rebuild, swap=True, limit=1, activity=list(DEFAULT.activity_kinds), as_json=True)
+    assert (code, document["swapped"]) == (0, True)
+    assert command(verify, **ALL)[0] == 0

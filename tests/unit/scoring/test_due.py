@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from services.scoring.as_of import ACTIVE, crossing_sql
 from services.scoring.due import due_sql
-from services.scoring.risk.model import DEFAULT
 
 
 def test_one_statement_for_each_model() -> None:
-    statements = due_sql([0, 1, 2, 3], {1: "A", 3: "A", 2: "B", 7: "C"}, 9, lambda text: f"<{text}>")
-    models = (DEFAULT.to_json(), "A", "B")
+    statements = due_sql([0, 1, 2, 3], {1: "A", 3: "A", 2: "B", 7: "C"}, 9, lambda text: f"<{text}>", "base")
+    models = ("base", "A", "B")
     partitions = ((0,), (1, 3), (2,))
     assert statements == [
         crossing_sql(some, 9).replace(ACTIVE, f"<{model}>") for model, some in zip(models, partitions, strict=True)

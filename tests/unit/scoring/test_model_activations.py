@@ -161,6 +161,16 @@ def other_kinds() -> str:
     return model_like_default("a", {"activity_kinds": ["referral", "review"]}).to_json()
 
 
+def test_a_stored_activation_of_a_time_when_states_counted_otherwise_is_passed_over() -> None:
+    tables = FakeTables()
+    tables.write_activations(
+        [Activation(0, 2, START_US, "b", B.to_json()), Activation(0, 3, START_US, "a", other_kinds())]
+    )
+    core = make_core(tables)
+    take(core, [bad("ann", 0)], first=7)
+    assert judged_by(core) == {"ann": "b"}
+
+
 UNUSABLE: list[tuple[str, str]] = [
     ("{", "not JSON"),
     ("[]", "cannot be read"),
@@ -171,7 +181,7 @@ UNUSABLE: list[tuple[str, str]] = [
     (json.dumps({**json.loads(A.to_json()), "horizon_days": 10**400}), "cannot be read"),
     (json.dumps({**json.loads(A.to_json()), "intercept": math.nan}), "finite"),
     (B.to_json(), "calls itself b"),
-    (other_kinds(), "made anew from the log"),
+    (other_kinds(), "makes them anew"),
     (" ", "not JSON"),
 ]
 

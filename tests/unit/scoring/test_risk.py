@@ -18,7 +18,7 @@ from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays
 from services.scoring.risk.features import BASE_LIMIT, TERMS
 from services.scoring.risk.formula import Risk, risk
-from services.scoring.risk.model import DEFAULT, Bands, Base, ModelError, RiskModel, Weight, Worth
+from services.scoring.risk.model import DEFAULT, Bands, Base, ModelError, RiskModel, Weight, Worth, documented
 from services.scoring.risk.words import SMALLEST, move, reasons, sentences_sql
 from services.scoring.score import score
 
@@ -297,7 +297,7 @@ def said(name: str, **changes: Any) -> str:
     [
         ("rhythm", {}, "last came 41 days ago, usual gap 1 day"),
         ("rhythm", {"active_days": 1}, "came once, 41 days ago"),
-        ("rhythm", {"active_days": 0}, "no purchase or renewal on record"),
+        ("rhythm", {"active_days": 0}, "never came, on record"),
         ("score", {}, "experience score 39, typical is 60"),
         ("trend", {}, "experience is getting worse, 5 points lately"),
         ("trend", {"trend": 1.4}, "experience is getting better, 1 points lately"),
@@ -345,6 +345,17 @@ def test_a_stored_model_comes_back_as_it_was() -> None:
     )
     for model in (DEFAULT, other):
         assert RiskModel.from_json(model.to_json()) == model
+
+
+def test_the_documented_default_may_count_other_kinds() -> None:
+    assert documented(["subscription", "purchase", "renewal"]) is DEFAULT
+    other = documented(["renewal", "review", "renewal"])
+    assert other == dataclasses.replace(
+        DEFAULT, version="default-2+renewal+review", activity_kinds=other.activity_kinds
+    )
+    assert other.activity_kinds == ("renewal", "review")
+    with pytest.raises(ModelError, match="activity_kinds must be some of"):
+        documented(["smiles"])
 
 
 def stored(**changes: Any) -> str:
