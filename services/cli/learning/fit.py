@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,16 +27,18 @@ from services.cli.learning.asking import (
 )
 from services.cli.learning.experience import experience_of
 from services.cli.learning.history import FELT, LEARNT_FROM, SHOWN, History, read_history
+from services.cli.learning.levels import levels
 from services.cli.learning.quality import Window, judged_at, latest_window, refitted
-from services.cli.learning.told import document, print_fit, print_qualities
+from services.cli.learning.told import document, line, print_fit, print_qualities
 from services.cli.learning.translate import to_learnt, to_risk_model
 from services.cli.settings import load_settings
 from services.cli.verification.deployment import is_documented
 from services.learning import fitting
 from services.learning.fitting import ExperienceAt
+from services.learning.judging import risks
 from services.learning.measures import Quality
 from services.learning.model import LearntModel
-from services.scoring.risk.model import DEFAULT, ModelError, RiskModel
+from services.scoring.risk.model import DEFAULT, Bands, ModelError, RiskModel
 
 DOCUMENTED: Final = "default-"
 """Versions that begin so are the documented defaults."""
@@ -104,7 +106,8 @@ def fit(
         experience = experience_of(history)
         fitted = fit_on(history, as_of_us, name, horizon, kinds, judging_model(stored), experience)
         if save:
-            save_model(client, name, to_risk_model(fitted.model).to_json(), fitted.model.model_dump_json())
+            judge = to_risk_model(fitted.model, fitted.bands)
+            save_model(client, name, judge.to_json(), fitted.model.model_dump_json())
     page = None if report is None else _write_report(fitted, history, as_of_us, experience, report)
     if as_json:
         print_json({**_document(fitted, saved=save), "report": None if page is None else str(page)})
@@ -119,6 +122,7 @@ class Fitted:
     model: LearntModel
     judging: RiskModel
     notes: tuple[str, ...]
+    bands: Bands
     window: Window | None
     beside: tuple[tuple[str, Quality], ...]
 
@@ -160,7 +164,8 @@ def fit_on(
             f"{' '.join(f'--activity {kind}' for kind in model.kinds)}`"
         )
     window = latest_window(events, as_of_us, model.horizon_days, model.kinds)
-    return Fitted(model, judging, tuple(notes), window, _beside(history, model, judging, window, experience))
+    bands = levels(model, events, risks(model, events, as_of_us, experience), as_of_us)
+    return Fitted(model, judging, tuple(notes), bands, window, _beside(history, model, judging, window, experience))
 
 
 def _beside(
@@ -237,6 +242,8 @@ def _write_report(
 def _print(fitted: Fitted, *, saved: bool) -> None:
     model = fitted.model
     print_fit(model)
+    bands = fitted.bands
+    line("bands", f"elevated from {bands.elevated_enter:.2f}, high from {bands.high_enter:.2f}")
     print()
     if fitted.beside and fitted.window is not None:
         window = fitted.window
@@ -259,6 +266,7 @@ def _document(fitted: Fitted, *, saved: bool) -> dict[str, Any]:
     found = document(fitted.model)
     return {
         **found,
+        "bands": asdict(fitted.bands),
         "notes": [*found["notes"], *fitted.notes],
         "saved": saved,
         "window": None if window is None else {"from": day_of(window.start_us), "until": day_of(window.end_us)},

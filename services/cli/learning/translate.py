@@ -14,7 +14,7 @@ _UNUSED: Final = Weight()
 
 
 def to_risk_model(model: LearntModel, bands: Bands | None = None) -> RiskModel:
-    """What judges by ``model``. Levels of bands are not learnt: ``bands``, or the documented ones.
+    """What judges by ``model``. ``bands``: levels, or the documented ones.
 
     A coefficient counts standardised values, a slope counts them as they are: slope = coefficient / scale.
     """

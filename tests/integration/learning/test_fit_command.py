@@ -259,4 +259,4 @@ def test_odd_histories_give_models_that_can_judge(deployment: Deployment, histor
     assert RiskModel.from_json(kept.parameters).version == found["version"]
     if history == "no purchases":
         assert found["activity"] == ["interaction"]
-        assert "can be looked at, and not activated" in " ".join(found["notes"])
+        assert "touchstone rebuild --swap --activity interaction" in " ".join(found["notes"])

@@ -20,7 +20,9 @@ from services.cli.learning.activation import Activated
 from services.cli.learning.asking import kinds_of, learning, moment_us, silence_note
 from services.cli.learning.experience import Remembered, experience_of
 from services.cli.learning.history import COLUMNS, FELT, LEARNT_FROM, History, history_sql, learnable, read_history
+from services.cli.learning.levels import levels
 from services.cli.learning.risk import checked, predicted
+from services.cli.learning.translate import to_learnt, to_risk_model
 from services.learning.activity import DAY_US
 from services.learning.errors import BadHistory, TooLittle
 from services.scoring.risk.model import DEFAULT, RiskModel
@@ -232,3 +234,26 @@ def test_facts_are_worked_out_once_and_not_mixed_up() -> None:
 def test_facts_are_made_where_something_was_felt() -> None:
     assert experience_of(History(weekly())) is None
     assert experience_of(History(events(("a", DAY, "complaint_opened", None, "")))) is not None
+
+
+def test_levels_of_bands_follow_the_risks_of_who_was_active() -> None:
+    model = to_learnt(DEFAULT)
+    n = 400
+    names = [f"c{i:03d}" for i in range(n)]
+    events = pl.DataFrame(
+        {
+            "customer_id": names,
+            "kind": ["purchase"] * n,
+            # The last hundred have been silent for more than a year.
+            "occurred_at": [AS_OF_US - (30 if i < 300 else 500) * DAY_US for i in range(n)],
+        }
+    )
+    risks = pl.DataFrame({"customer_id": names, "risk": [(i + 1) / 1000 if i < 300 else 0.999 for i in range(n)]})
+    found = levels(model, events, risks, AS_OF_US)
+    assert found.high_enter == pytest.approx(0.2701)
+    assert found.elevated_enter == pytest.approx(0.22525)
+    assert found.elevated_leave < found.elevated_enter < found.high_leave < found.high_enter
+    assert to_risk_model(model, found).bands == found
+    assert levels(model, events[:20], risks, AS_OF_US) == DEFAULT.bands, "too few"
+    alike = risks.with_columns(risk=pl.lit(0.4))
+    assert levels(model, events, alike, AS_OF_US) == DEFAULT.bands, "too much alike"
