@@ -179,7 +179,7 @@ def test_partitions_that_an_activation_did_not_reach_are_left_in_peace_until_it_
 
 def test_what_cannot_judge_is_refused_here_and_in_the_log(stage: Machine, tables: ClickHouse, command: Command) -> None:
     other = model_like_default("other-kinds", {"activity_kinds": ["referral"]})
-    with pytest.raises(CommandError, match="made anew from the log") as refused:
+    with pytest.raises(CommandError, match="makes them anew") as refused:
         make_active(other)
     assert refused.value.code is ExitCode.WRONG_USE
     with pytest.raises(CommandError, match="give this one another version"):
