@@ -177,13 +177,13 @@ def select(columns: Mapping[str, str], now: str = NOW, where: str = "", model: s
     return frame.replace("{columns}", ",\n    ".join(f"{expression} AS {name}" for name, expression in columns.items()))
 
 
-def crossing_sql(partitions: tuple[int, ...], limit: int, now: str = NOW) -> str:
+def crossing_sql(partitions: tuple[int, ...], limit: int, now: str = NOW, model: str = ACTIVE) -> str:
     """Customers of some partitions whose band as of now is not the band they were last judged to be in.
 
     Columns: customer_id, and log_partition and log_offset of their state.
     """
     where = f" WHERE log_partition IN ({', '.join(str(int(partition)) for partition in partitions)})"
-    frame, known = as_of(now, where)
+    frame, known = as_of(now, where, model)
     listed = frame.replace(
         "{columns}",
         f"{_column('customer_id')} AS customer_id, toUInt16({_column('log_partition')}) AS log_partition, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from services.scoring.as_of import ACTIVE, crossing_sql
+from services.scoring.as_of import crossing_sql
 
 
 def due_sql(
@@ -19,6 +19,4 @@ def due_sql(
     by_model: dict[str, list[int]] = {}
     for partition in partitions:
         by_model.setdefault(active.get(partition) or base, []).append(partition)
-    return [
-        crossing_sql(tuple(some), limit).replace(ACTIVE, literal(parameters)) for parameters, some in by_model.items()
-    ]
+    return [crossing_sql(tuple(some), limit, model=literal(parameters)) for parameters, some in by_model.items()]

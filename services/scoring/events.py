@@ -68,8 +68,6 @@ def prepare(frame: pl.DataFrame, row: Rows, offset: Ints, table: ReadingTable, t
     """Arrays for a decoded frame whose rows belong to customers ``row`` at log positions ``offset``."""
     kind = frame.get_column("kind").cast(KIND_TYPE).to_physical().cast(pl.UInt8).to_numpy()
     readings = read_frame(table, frame)
-    unhappy = mean_valence(readings) < UNHAPPY
-    answered = (kind == KIND["survey_response"]) | (kind == KIND["emotion"])
     names = frame.get_column("touchpoint").cast(pl.Categorical)
     local = names.to_physical()
     unique = pl.DataFrame({"code": local, "name": names.cast(pl.String)}).unique("code")
@@ -84,12 +82,18 @@ def prepare(frame: pl.DataFrame, row: Rows, offset: Ints, table: ReadingTable, t
         touchpoint=lookup[local.to_numpy()],
         readings=readings,
         amount_micros=frame.get_column("amount_micros").fill_null(0).to_numpy(),
-        negative_feedback=(answered & unhappy) | (kind == KIND["complaint_opened"]),
-        case_hash=_case_hashes(frame, kind),
+        negative_feedback=negative_feedback(kind, readings),
+        case_hash=case_hashes(frame, kind),
     )
 
 
-def _case_hashes(frame: pl.DataFrame, kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def negative_feedback(kind: npt.NDArray[np.uint8], readings: Readings) -> npt.NDArray[np.bool_]:
+    """Which events are unhappy answers or complaints."""
+    answered = (kind == KIND["survey_response"]) | (kind == KIND["emotion"])
+    return np.asarray((answered & (mean_valence(readings) < UNHAPPY)) | (kind == KIND["complaint_opened"]))
+
+
+def case_hashes(frame: pl.DataFrame, kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """31 bits of a case's name; only complaints need it. The empty name is a case of its own."""
     hashes = np.zeros(len(kind), dtype=np.uint64)
     rows = np.flatnonzero((kind == KIND["complaint_opened"]) | (kind == KIND["complaint_resolved"]))

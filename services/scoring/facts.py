@@ -14,7 +14,7 @@ import polars as pl
 from schemas.decode import KIND_TYPE
 from schemas.kinds import FAMILIES, Family
 from schemas.tables import DIMENSIONS
-from services.scoring.events import KIND, UNHAPPY, Events, case_hash, mean_valence
+from services.scoring.events import Events, case_hashes, negative_feedback
 from services.scoring.expressions import Arrays
 from services.scoring.fold import activity_codes, fold
 from services.scoring.judge import columns
@@ -77,11 +77,6 @@ def _events(past: pl.DataFrame, row: npt.NDArray[np.intp]) -> Events:
 
     readings = Readings(matrix("valence"), matrix("weight"))
     kind = past.get_column("kind").cast(pl.String).cast(KIND_TYPE).to_physical().cast(pl.UInt8).to_numpy()
-    complaint = (kind == KIND["complaint_opened"]) | (kind == KIND["complaint_resolved"])
-    answered = (kind == KIND["survey_response"]) | (kind == KIND["emotion"])
-    hashes = np.zeros(len(past), dtype=np.uint64)
-    cases = past.get_column("case_id").cast(pl.String).fill_null("").gather(np.flatnonzero(complaint)).to_list()
-    hashes[complaint] = np.fromiter((case_hash(case) for case in cases), dtype=np.uint64, count=len(cases))
     occurred = past.get_column("occurred_at").to_numpy()
     return Events(
         row=row,
@@ -93,6 +88,6 @@ def _events(past: pl.DataFrame, row: npt.NDArray[np.intp]) -> Events:
         touchpoint=np.zeros(len(past), dtype=np.int64),
         readings=readings,
         amount_micros=np.zeros(len(past), dtype=np.int64),
-        negative_feedback=(answered & (mean_valence(readings) < UNHAPPY)) | (kind == KIND["complaint_opened"]),
-        case_hash=hashes,
+        negative_feedback=negative_feedback(kind, readings),
+        case_hash=case_hashes(past.with_columns(pl.col("case_id").cast(pl.String)), kind),
     )

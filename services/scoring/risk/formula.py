@@ -12,8 +12,9 @@ each term is a reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from services.scoring.expressions import Algebra, Term
@@ -61,17 +62,12 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
     nothing = active * 0.0
     came = o.let("came", o.minimum(active * 1.0, 1.0))
 
-    def weighed(name: str) -> Term:
-        slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
-        value = values[name]
-        return o.unless_zero(slope, lambda: slope * (o.maximum(o.minimum(value(), high), low) - mean))
-
     average = p["base_mean"] + p["intercept"]
     raw = {}
     for term, names in TERMS.items():
         total = nothing
         for name in names:
-            total = total + weighed(name)
+            total = total + o.unless_zero(p[f"weights.{name}.slope"], partial(_weigh, o, p, name, values[name]))
         if term == "rhythm":
             total = total + (1.0 + p["base_slope"]) * (known.base - p["base_mean"])
         if term in OF_COMINGS:
@@ -123,6 +119,11 @@ def _at_rest(o: Algebra, term: str, p: Mapping[str, Term]) -> Term:
     """What a term adds when all its features are 0: no complaint, nothing unanswered, nobody asked."""
     total: Term = 0.0
     for name in TERMS[term]:
-        slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
-        total = total + slope * (o.maximum(o.minimum(0.0, high), low) - mean)
+        total = total + _weigh(o, p, name, lambda: 0.0)
     return total
+
+
+def _weigh(o: Algebra, p: Mapping[str, Term], name: str, value: Callable[[], Term]) -> Term:
+    """What a feature adds at a value: slope x (the value held to its range, less the mean)."""
+    slope, mean, low, high = (p[f"weights.{name}.{part}"] for part in ("slope", "mean", "low", "high"))
+    return slope * (o.maximum(o.minimum(value(), high), low) - mean)
