@@ -143,9 +143,11 @@ class ClickHouseTables:
         # The store asks for the members, not for the type.
         states.save(self._client, rows)  # type: ignore[arg-type]
 
-    def crossings(self, partitions: Sequence[int], limit: int) -> list[tuple[str, int, int]]:
-        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset)."""
-        base = self.base_model()
+    def crossings(self, partitions: Sequence[int], limit: int, base: RiskModel) -> list[tuple[str, int, int]]:
+        """Customers whose band as of now is another than their state's: (customer_id, log_partition, log_offset).
+
+        ``base`` judges where the log has activated no other.
+        """
         latest = {at: last.parameters for at, last in activations.latest(self._client).items()}
         # One that counted other behaviours judged by states that are gone.
         judging = {at: text for at, text in latest.items() if _counts(text) == set(base.activity_kinds)}

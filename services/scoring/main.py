@@ -104,7 +104,7 @@ def main() -> int:
         halts,
     )
     reviews = Reviews(
-        tables.crossings,
+        lambda partitions, limit: tables.crossings(partitions, limit, base),
         metered(KafkaTopics(Publisher(settings.kafka_bootstrap))).publish_reviews,
         lambda: shell.partitions,
         lambda: shell.behind or shell.importing,

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
+import typer
 
 from infra.clickhouse.client import ClickHouse, connect
 from services.cli.addresses import locate
@@ -29,6 +30,20 @@ DRAWS: Final[Draws] = partial(np.random.default_rng, 0)
 MOST_HORIZON_DAYS: Final = 3650
 _LATEST: Final = datetime(2149, 1, 1, tzinfo=UTC)
 """Days are counted in 16 bits."""
+
+Horizon = Annotated[
+    int | None,
+    typer.Option(
+        "--horizon",
+        metavar="DAYS",
+        min=1,
+        max=MOST_HORIZON_DAYS,
+        help="Not coming back for so many days is leaving; default: from the customers' own gaps.",
+        show_default=False,
+    ),
+]
+MoreKinds = Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", hidden=True)]
+"""Further kinds behind the first of --activity."""
 
 
 def moment_us(given: str) -> int:

@@ -16,7 +16,8 @@ from infra.clickhouse.models import StoredModel, active_model, list_models, save
 from services.cli.console import CommandError, ExitCode, print_json, say
 from services.cli.learning.asking import (
     DRAWS,
-    MOST_HORIZON_DAYS,
+    Horizon,
+    MoreKinds,
     day_of,
     kinds_of,
     learning,
@@ -50,17 +51,7 @@ def fit(
         str | None,
         typer.Option("--asof", metavar="DATE", help="Learn as on that date, UTC; default: now.", show_default=False),
     ] = None,
-    horizon: Annotated[
-        int | None,
-        typer.Option(
-            "--horizon",
-            metavar="DAYS",
-            min=1,
-            max=MOST_HORIZON_DAYS,
-            help="Not coming back for so many days is leaving; default: from the customers' own gaps.",
-            show_default=False,
-        ),
-    ] = None,
+    horizon: Horizon = None,
     activity: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +61,7 @@ def fit(
             show_default=False,
         ),
     ] = None,
-    more_kinds: Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", hidden=True)] = None,
+    more_kinds: MoreKinds = None,
     version: Annotated[
         str | None,
         typer.Option("--version", metavar="NAME", help="Name of the model; default fitted-DATE-N.", show_default=False),

@@ -13,7 +13,8 @@ import typer
 from services.cli.console import CommandError, ExitCode, say
 from services.cli.learning.asking import (
     DRAWS,
-    MOST_HORIZON_DAYS,
+    Horizon,
+    MoreKinds,
     kinds_of,
     learning,
     moment_us,
@@ -36,17 +37,7 @@ def risk(
     asof: Annotated[
         list[str], typer.Option("--asof", metavar="DATE", help="A date, or a moment (UTC); may be repeated.")
     ],
-    horizon: Annotated[
-        int | None,
-        typer.Option(
-            "--horizon",
-            metavar="DAYS",
-            min=1,
-            max=MOST_HORIZON_DAYS,
-            help="Not coming back for so many days is leaving; default: from the customers' own gaps.",
-            show_default=False,
-        ),
-    ] = None,
+    horizon: Horizon = None,
     activity: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +47,7 @@ def risk(
             show_default=False,
         ),
     ] = None,
-    more_kinds: Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", hidden=True)] = None,
+    more_kinds: MoreKinds = None,
     dataset: Annotated[
         str | None,
         typer.Option(
