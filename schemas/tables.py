@@ -250,6 +250,86 @@ MODEL_ACTIVATIONS: Final = _table(
     ("parameters", "String", "JSON: every number the risk formula uses"),
 )
 
+ALERT_RULES: Final = _table(
+    "alert_rules",
+    ("rules_version", "String", "Which reading of the rules file: follows from what it says"),
+    ("loaded_at", TIME, "When alerting began to decide by it"),
+    ("rule", "LowCardinality(String)", "Name of the rule"),
+    ("severity", "LowCardinality(String)", "critical, error, warning or info"),
+    ("owner", "LowCardinality(String)", "Who answers for its cases"),
+    ("cost_of_contact", "Float64", "What one contact costs, currency units"),
+    ("hold_out", "Float64", "Share of alerts that is recorded and not sent, 0 to 1"),
+    ("definition", "String", "The whole rule as JSON; never a secret"),
+)
+
+ALERT_STATES: Final = _table(
+    "alert_states",
+    ("rule", "LowCardinality(String)", "Name of the rule"),
+    ("customer_id", "String", "The customer"),
+    ("phase", "LowCardinality(String)", "idle, pending or firing"),
+    ("since", TIME, "When the phase began, in the time of the log"),
+    ("alert_id", "String", "Of the alert that fires or fired last; empty: none ever"),
+    ("fired_at", TIME, "When it fired last; 1970 means never"),
+    ("resolved_at", TIME, "When it resolved last; 1970 means never"),
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset of the event behind the last signal that was taken"),
+)
+
+ALERT_LOG: Final = _table(
+    "alert_log",
+    ("alert_id", "String", "Follows from the rule and the place in the log: the same log gives the same ids"),
+    ("turn", "LowCardinality(String)", "firing or resolved"),
+    ("rule", "LowCardinality(String)", "Name of the rule"),
+    ("rules_version", "String", "Reading of the rules file that decided, as in alert_rules"),
+    ("customer_id", "String", "The customer; empty where a part of the company is meant"),
+    ("subject", "String", "What it is about where it is no customer, else the customer"),
+    ("at", TIME, "When this turn was decided, in the time of the log"),
+    ("fired_at", TIME, "When the alert fired, in the time of the log"),
+    ("severity", "LowCardinality(String)", "critical, error, warning or info"),
+    ("owner", "LowCardinality(String)", "Who answers for the case at first"),
+    ("due_at", TIME, "When the case should have been answered; 1970 means no time is set"),
+    ("summary", "String", "What is the matter, in a sentence"),
+    ("risk", "Float64", "P(does not come back within the horizon) then, 0 to 1"),
+    ("band", "LowCardinality(String)", "Risk band then"),
+    ("score", "Float64", "Experience score then, 0 to 100"),
+    ("value_at_risk", "Float64", "Risk x expected spend then, currency units"),
+    ("segment", "String", "Segment then; empty: none known"),
+    ("facts", "String", "JSON: every field that conditions can ask for, as it was"),
+    ("reasons", "Array(Tuple(reason String, log_odds Float64))", "Signed contributions, largest first"),
+    ("signal_id", "String", "Signal behind it, hexadecimal; empty where a part of the company is meant"),
+    ("log_partition", "UInt16", "Partition of the topic touchpoints"),
+    ("log_offset", "Int64", "Offset of the event behind the signal"),
+    ("fate", "LowCardinality(String)", "waiting, called, over_budget, held_out or untold"),
+    ("version", "UInt64", "The row of the highest one stands"),
+)
+
+ALERT_CALLS: Final = _table(
+    "alert_calls",
+    ("call_id", "String", "The id that receivers get, the same with each attempt"),
+    ("turn", "LowCardinality(String)", "firing or resolved"),
+    ("about", "String", "Of a resolved notice: the call whose alerts have resolved"),
+    ("rule", "LowCardinality(String)", "Name of the rule"),
+    ("severity", "LowCardinality(String)", "critical, error, warning or info"),
+    ("receiver", "LowCardinality(String)", "Who is called, by the name in the rules file"),
+    ("made_at", TIME, "When the call was decided"),
+    ("not_before", TIME, "End of quiet hours it waits for; 1970: it goes at once"),
+    ("alert_ids", "Array(String)", "Alerts that it tells of"),
+    ("document", "String", "JSON: all that it says; every payload is made from it"),
+)
+
+ALERT_ATTEMPTS: Final = _table(
+    "alert_attempts",
+    ("call_id", "String", "The call"),
+    ("number", "UInt32", "From 1"),
+    ("receiver", "LowCardinality(String)", "Who was called"),
+    ("attempted_at", TIME, "When the attempt began"),
+    ("took_us", "UInt64", "How long it took, microseconds"),
+    ("outcome", "LowCardinality(String)", "delivered, failed (tried again) or dead (given up)"),
+    ("status", "UInt16", "HTTP status; 0: none"),
+    ("detail", "String", "What went wrong, and what to do"),
+    ("next_at", TIME, "When it is tried again; 1970: not"),
+)
+
 TABLES: Final[tuple[Table, ...]] = (
     TOUCHPOINTS,
     CUSTOMER_STATE,
@@ -260,4 +340,9 @@ TABLES: Final[tuple[Table, ...]] = (
     MODELS,
     MODEL_SHADOWS,
     MODEL_ACTIVATIONS,
+    ALERT_RULES,
+    ALERT_STATES,
+    ALERT_LOG,
+    ALERT_CALLS,
+    ALERT_ATTEMPTS,
 )

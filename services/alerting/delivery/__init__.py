@@ -1,0 +1,1 @@
+"""Calls to receivers: what is sent, in which format, to which address, how often."""
