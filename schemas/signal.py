@@ -1,7 +1,8 @@
-"""The record of topic ``loyalty-signals``: JSON, keyed by customer, one per crossing of a risk band.
+"""The record of topic ``loyalty-signals``: JSON, keyed by customer: what judging found that somebody may want to hear.
 
-The stream writes frames of crossings, thousands of rows at a time; `LoyaltySignal` is the contract that readers parse
-with, and a test holds the first to the second.
+There is one for each crossing of a risk band, and one for each review of a customer, which somebody asked for; then the
+band may be the one before. The stream writes frames of signals, thousands of rows at a time; `LoyaltySignal` is the
+contract that readers parse with, and a test holds the first to the second.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 BAND_TYPE: Final = pl.Enum(BANDS)
 REASONS_TYPE: Final = pl.List(pl.Struct({"reason": pl.String, "log_odds": pl.Float64}))
-CROSSINGS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+SIGNALS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "signal_id": pl.Binary,
     "customer_id": pl.String,
     "judged_at": pl.Int64,
@@ -35,8 +36,14 @@ CROSSINGS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "model_version": pl.String,
     "log_partition": pl.Int64,
     "log_offset": pl.Int64,
+    "volatility": pl.Float64,
+    "complaint_hours": pl.Float64,
+    "feedback_hours": pl.Float64,
+    "silence_days": pl.Float64,
+    "usual_gap_days": pl.Float64,
+    "worst_touchpoint": pl.String,
 }
-"""Columns of a frame of crossings, those of table ``loyalty_signals``. ``judged_at`` is integer UTC microseconds,
+"""Columns of a frame of signals, those of table ``loyalty_signals``. ``judged_at`` is integer UTC microseconds,
 ``signal_id`` sixteen bytes, ``reasons`` sentences with signed log-odds, largest first."""
 
 
@@ -66,6 +73,18 @@ class LoyaltySignal(BaseModel):
     model_version: str
     log_partition: int
     log_offset: int
+    # Records of before version 0.2 have none of these.
+    volatility: Annotated[float, Field(ge=0)] = 0.0
+    complaint_hours: Annotated[float, Field(ge=0, description="Age of the oldest open complaint; 0: none.")] = 0.0
+    feedback_hours: Annotated[float, Field(ge=0, description="Unhappy feedback unanswered since; 0: none.")] = 0.0
+    silence_days: Annotated[float, Field(ge=0, description="Since the customer last came; 0: never came.")] = 0.0
+    usual_gap_days: Annotated[float, Field(ge=0, description="Mean days between comings; 0: not known yet.")] = 0.0
+    worst_touchpoint: str = ""
+
+    @property
+    def crossed(self) -> bool:
+        """True where the band changed."""
+        return self.from_band != self.to_band
 
 
 _HEX: Final = pl.col("signal_id").bin.encode("hex")
@@ -77,13 +96,13 @@ _RECORD: Final = pl.struct(
         _UUID.alias("signal_id"),
         *(
             pl.col(name).alias("judged_at_us" if name == "judged_at" else name)
-            for name in CROSSINGS
+            for name in SIGNALS
             if name != "signal_id"
         ),
     ]
 )
 
 
-def encode_crossings(crossings: pl.DataFrame) -> list[bytes]:
-    """The records' bytes, one for each row of a frame of `CROSSINGS`."""
-    return crossings.select(_RECORD.struct.json_encode().cast(pl.Binary)).to_series().to_list()
+def encode_signals(signals: pl.DataFrame) -> list[bytes]:
+    """The records' bytes, one for each row of a frame of `SIGNALS`."""
+    return signals.select(_RECORD.struct.json_encode().cast(pl.Binary)).to_series().to_list()

@@ -177,9 +177,9 @@ CUSTOMER_STATE: Final = Table(
 LOYALTY_SIGNALS: Final = _table(
     "loyalty_signals",
     ("signal_id", "FixedString(16)", "Identity, made from customer, partition and offset"),
-    ("customer_id", "String", "Whose risk crossed a level"),
+    ("customer_id", "String", "Whose risk was judged"),
     ("judged_at", TIME, "received_at of the event that made it cross"),
-    ("from_band", "LowCardinality(String)", "Band before"),
+    ("from_band", "LowCardinality(String)", "Band before; the same as after where a review found no crossing"),
     ("to_band", "LowCardinality(String)", "Band after"),
     ("risk", "Float64", "P(does not come back within the horizon), 0 to 1"),
     ("score", "Float64", "Experience score at that moment, 0 to 100"),
@@ -189,7 +189,13 @@ LOYALTY_SIGNALS: Final = _table(
     ("reasons", "Array(Tuple(reason String, log_odds Float64))", "Signed contributions, largest first"),
     ("model_version", "LowCardinality(String)", "Risk model that judged"),
     ("log_partition", "UInt16", "Partition of the topic touchpoints"),
-    ("log_offset", "Int64", "Offset of the event that made it cross"),
+    ("log_offset", "Int64", "Offset of the event that it was judged at"),
+    ("volatility", "Float64", "How haphazard the experience was, 0 to 1"),
+    ("complaint_hours", "Float64", "Age of the oldest open complaint, hours; 0: none is open"),
+    ("feedback_hours", "Float64", "Hours that unhappy feedback had been unanswered; 0: none was"),
+    ("silence_days", "Float64", "Days since the customer last came; 0: never came"),
+    ("usual_gap_days", "Float64", "Mean days between comings; 0: not known yet"),
+    ("worst_touchpoint", "String", "Where the worst recent moment happened"),
 )
 
 REJECTED_EVENTS: Final = _table(

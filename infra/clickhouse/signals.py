@@ -1,4 +1,4 @@
-"""The table of crossings, written as whole columns."""
+"""The table of signals, written as whole columns."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import polars as pl
 
 from infra.clickhouse import blocks
 from infra.clickhouse.client import ClickHouse
-from schemas.signal import CROSSINGS
+from schemas.signal import SIGNALS
 from schemas.tables import LOYALTY_SIGNALS
 
-if tuple(CROSSINGS) != LOYALTY_SIGNALS.names:
-    raise ImportError("schemas.signal.CROSSINGS must be the columns of loyalty_signals, in order")
+if tuple(SIGNALS) != LOYALTY_SIGNALS.names:
+    raise ImportError("schemas.signal.SIGNALS must be the columns of loyalty_signals, in order")
 
 
-def write_signals(client: ClickHouse, crossings: pl.DataFrame) -> None:
-    """Store crossings (`schemas.signal.CROSSINGS`); the same again changes nothing. Raises ClickHouseError."""
-    client.insert_block(to_block(crossings))
+def write_signals(client: ClickHouse, signals: pl.DataFrame) -> None:
+    """Store signals (`schemas.signal.SIGNALS`); the same again changes nothing. Raises ClickHouseError."""
+    client.insert_block(to_block(signals))
 
 
-def to_block(crossings: pl.DataFrame) -> blocks.Block:
+def to_block(signals: pl.DataFrame) -> blocks.Block:
     """The rows as the table takes them."""
-    return blocks.block_of(
-        LOYALTY_SIGNALS, crossings.height, {column.name: column for column in crossings.iter_columns()}
-    )
+    return blocks.block_of(LOYALTY_SIGNALS, signals.height, {column.name: column for column in signals.iter_columns()})

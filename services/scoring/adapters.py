@@ -17,7 +17,7 @@ from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
 from schemas.activation import Activation
 from schemas.rejected import STAGE_INGEST, STAGE_LOG, encode_rejected
-from schemas.signal import encode_crossings
+from schemas.signal import encode_signals
 from schemas.tables import DATABASE, REJECTED_EVENTS, REPEATED_EVENTS
 from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
@@ -136,8 +136,8 @@ class ClickHouseTables:
             ],
         )
 
-    def write_signals(self, crossings: pl.DataFrame) -> None:
-        signals.write_signals(self._client, crossings)
+    def write_signals(self, frame: pl.DataFrame) -> None:
+        signals.write_signals(self._client, frame)
 
     def save_states(self, rows: StateRows) -> None:
         # The store asks for the members, not for the type.
@@ -181,12 +181,12 @@ class KafkaTopics:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def publish_signals(self, crossings: pl.DataFrame) -> None:
-        judged_us = crossings.get_column("judged_at").to_numpy()
+    def publish_signals(self, frame: pl.DataFrame) -> None:
+        judged_us = frame.get_column("judged_at").to_numpy()
         self._publisher.publish(
             SIGNALS_TOPIC,
-            crossings.get_column("customer_id").to_list(),
-            encode_crossings(crossings),
+            frame.get_column("customer_id").to_list(),
+            encode_signals(frame),
             int(judged_us.max()) // 1000,
         )
 

@@ -164,6 +164,7 @@ def as_of(now: str = NOW, where: str = "", model: str = ACTIVE) -> tuple[str, Ma
         "band_code": sql(band),
         "reasons": reasons,
         "levers": levers,
+        **{name: facts[name] for name in ("complaint_hours", "feedback_hours", "silence_days", "usual_gap_days")},
         **{f"because_{name}": sql(term) for name, term in judged.contributions.items()},
     }
     names = [*constants, *(f"{expression} AS {alias}" for alias, expression in o.named.items())]
@@ -256,6 +257,10 @@ def _customer_scores() -> list[Shown]:
         Shown("worst_at", "DateTime64(6, 'UTC')", "When it happened; 1970 means never", _time("worst_at")),
         Shown("last_touchpoint", "String", "Where something was felt last", f"toString({_column('last_touchpoint')})"),
         number("worst", "Severity of the worst recent moment, faded"),
+        number("complaint_hours", "Age of the oldest open complaint, hours; 0: none is open"),
+        number("feedback_hours", "Hours that unhappy feedback has been unanswered; 0: none is"),
+        number("silence_days", "Days since the customer last came; 0: never came"),
+        number("usual_gap_days", "Mean days between comings; 0: not known yet"),
         count("events", "Events of the customer"),
         count("felt_events", "Events among them that said how it felt", "felt"),
         count("active_days", "Days with a purchase or renewal, up to 32 latest"),

@@ -15,7 +15,7 @@ from schemas.decode import decode
 from schemas.identity import signal_id
 from schemas.kinds import KINDS
 from schemas.reasons import Reason
-from schemas.signal import CROSSINGS
+from schemas.signal import SIGNALS
 from services.scoring.cache import StateCache
 from services.scoring.duplicates import candidates, id_keys, remember
 from services.scoring.events import prepare
@@ -54,7 +54,7 @@ class Effects:
     rejected: list[RejectedRecord] = field(default_factory=list)
     repeated: list[RepeatedEvent] = field(default_factory=list)
     signals: list[pl.DataFrame] = field(default_factory=list)
-    """Frames of `schemas.signal.CROSSINGS`, none of them empty."""
+    """Frames of `schemas.signal.SIGNALS`, none of them empty."""
     activations: list[Activation] = field(default_factory=list)
     """Risk models that judge from there on."""
     slots: list[Rows] = field(default_factory=list)
@@ -278,7 +278,7 @@ class Core:
         remember(states, slots, keys[order])
         signals = step(states, events, self._scorer, judging.select(order))
         if signals.height:
-            effects.signals.append(self._crossings(signals))
+            effects.signals.append(self._signals(signals))
         touched = slots[np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])]
         effects.slots.append(touched)
         self.cache.hold(touched)
@@ -292,7 +292,7 @@ class Core:
         earlier = [part.join(keys, on=keys.columns, how="semi").select(NEEDED) for part in known]
         return find_repeats(asked, pl.concat(earlier))
 
-    def _crossings(self, signals: pl.DataFrame) -> pl.DataFrame:
+    def _signals(self, signals: pl.DataFrame) -> pl.DataFrame:
         rows = signals.get_column("row").to_numpy()
         customers = [self.cache.customers[row] for row in rows.tolist()]
         partitions = self.cache.partition_of(rows)
@@ -301,7 +301,7 @@ class Core:
             pl.Series("signal_id", [signal_id(*place) for place in places], dtype=pl.Binary),
             pl.Series("customer_id", customers, dtype=pl.String),
             pl.Series("log_partition", partitions),
-        ).select(*CROSSINGS)
+        ).select(*SIGNALS)
 
     def snapshot(self, slots: Rows) -> StateRows:
         """Copies of some states, ready to be written: in the order of their names, as the table keeps them."""

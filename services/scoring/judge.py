@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from schemas.signal import BAND_TYPE, CROSSINGS
+from schemas.signal import BAND_TYPE, SIGNALS
 from schemas.state_layout import FLOAT_INDEX, INT_INDEX
 from services.scoring.decay import DAY_US
 from services.scoring.expressions import Arrays, Term
@@ -26,11 +26,11 @@ _RISK, _BAND, _SINCE = FLOAT_INDEX["risk"], INT_INDEX["band"], INT_INDEX["band_s
 _JUDGED, _MODEL = INT_INDEX["judged_at"], INT_INDEX["model_version"]
 
 
-SIGNALS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {"row": pl.Int64} | {
-    name: type_ for name, type_ in CROSSINGS.items() if name not in ("signal_id", "customer_id", "log_partition")
+JUDGED: Final[dict[str, pl.DataType | type[pl.DataType]]] = {"row": pl.Int64} | {
+    name: type_ for name, type_ in SIGNALS.items() if name not in ("signal_id", "customer_id", "log_partition")
 }
-"""Columns of signals: those of `CROSSINGS` that judging knows. ``row`` is the customer's place in the states that were
-judged; ``judged_at`` integer UTC microseconds."""
+"""Columns of signals: those of `schemas.signal.SIGNALS` that judging knows. ``row`` is the customer's place in the
+states that were judged; ``judged_at`` integer UTC microseconds."""
 
 
 def columns(states: States) -> Mapping[str, Term]:
@@ -51,12 +51,20 @@ def assess(states: States, at_us: Ints, model: RiskModel) -> tuple[Score, Risk]:
 
 
 def judge(
-    states: States, rows: Rows, at_us: Ints, offsets: Ints, model: RiskModel, names: Vocabulary, models: Vocabulary
+    states: States,
+    rows: Rows,
+    at_us: Ints,
+    offsets: Ints,
+    asked: npt.NDArray[np.bool_],
+    model: RiskModel,
+    names: Vocabulary,
+    models: Vocabulary,
 ) -> pl.DataFrame:
-    """Judge some customers in place and return the crossings, in the order of ``rows``.
+    """Judge some customers in place and return the signals, in the order of ``rows``: of those whose band changed, and
+    of those ``asked`` for by a review.
 
     ``at_us``: received_at of the events at which they are judged; ``offsets``: those events' offsets. The columns are
-    those of `grounds` and all of `SIGNALS` but the reasons: `explain` puts these into words.
+    those of `grounds` and all of `JUDGED` but the reasons: `explain` puts these into words.
     """
     subset = states.numbers(rows)
     measured, judged = assess(subset, at_us, model)
@@ -66,15 +74,16 @@ def judge(
     states.ints[rows, _JUDGED] = at_us
     states.ints[rows, _MODEL] = models.code(model.version)
     crossed = np.flatnonzero(after != before)
-    if not crossed.size:
-        return pl.DataFrame()
     states.ints[rows[crossed], _BAND] = after[crossed]
     states.ints[rows[crossed], _SINCE] = at_us[crossed]
+    told = np.flatnonzero((after != before) | asked)
+    if not told.size:
+        return pl.DataFrame()
 
     def of(values: Term) -> npt.NDArray[Any]:
-        return np.asarray(np.asarray(values)[crossed])
+        return np.asarray(np.asarray(values)[told])
 
-    return grounds(subset, crossed, at_us, measured, judged, model, names).with_columns(
+    return grounds(subset, told, at_us, measured, judged, model, names).with_columns(
         pl.Series("row", of(rows)),
         pl.Series("log_offset", of(offsets)),
         pl.Series("judged_at", of(at_us)),
@@ -116,9 +125,9 @@ def grounds(
 
 
 def explain(judged: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """What calls of `judge` returned, together as `SIGNALS`: with reasons in words, in the order of the log."""
-    crossed = [frame for frame in judged if frame.height]
-    if not crossed:
-        return pl.DataFrame(schema=SIGNALS)
-    every = pl.concat(crossed).sort("log_offset", maintain_order=True)
-    return every.with_columns(reasons(every).alias("reasons")).select(*SIGNALS)
+    """What calls of `judge` returned, together as `JUDGED`: with reasons in words, in the order of the log."""
+    told = [frame for frame in judged if frame.height]
+    if not told:
+        return pl.DataFrame(schema=JUDGED)
+    every = pl.concat(told).sort("log_offset", maintain_order=True)
+    return every.with_columns(reasons(every).alias("reasons")).select(*JUDGED)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import polars as pl
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from schemas.reasons import Reason
@@ -192,8 +193,9 @@ def count(effect: Effect, effects: Effects) -> None:
         REPEATED.labels(str(event.conflict).lower()).inc()
     for record in effects.rejected:
         REJECTED.labels(record.reason).inc()
-    for crossings in effects.signals:
-        for band, number in crossings.get_column("to_band").value_counts().iter_rows():
+    for signals in effects.signals:
+        crossed = signals.filter(pl.col("from_band") != pl.col("to_band"))
+        for band, number in crossed.get_column("to_band").value_counts().iter_rows():
             SIGNALS.labels(band).inc(number)
     STATES.inc(len(effects.dirty()))
     now_us = time.time_ns() // 1000

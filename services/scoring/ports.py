@@ -79,8 +79,8 @@ class Tables(Protocol):
 
     def write_repeated(self, events: Sequence[RepeatedEvent]) -> None: ...
 
-    def write_signals(self, crossings: pl.DataFrame) -> None:
-        """``crossings``: `schemas.signal.CROSSINGS`."""
+    def write_signals(self, frame: pl.DataFrame) -> None:
+        """``frame``: `schemas.signal.SIGNALS`."""
         ...
 
     def write_activations(self, activations: Sequence[Activation]) -> None:
@@ -93,8 +93,8 @@ class Tables(Protocol):
 class Topics(Protocol):
     """Kafka. Returns when the broker has acknowledged all. Blocking."""
 
-    def publish_signals(self, crossings: pl.DataFrame) -> None:
-        """``crossings``: `schemas.signal.CROSSINGS`."""
+    def publish_signals(self, frame: pl.DataFrame) -> None:
+        """``frame``: `schemas.signal.SIGNALS`."""
         ...
 
     def publish_rejected(self, records: Sequence[RejectedRecord]) -> None: ...

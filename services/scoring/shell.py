@@ -304,9 +304,9 @@ class Shell:
         if effects.repeated:
             yield Effect.REPEATED, lambda: self._tables.write_repeated(effects.repeated)
         if effects.signals:
-            crossings = pl.concat(effects.signals)
-            yield Effect.SIGNALS, lambda: self._topics.publish_signals(crossings)
-            yield Effect.SIGNALS, lambda: self._tables.write_signals(crossings)
+            signals = pl.concat(effects.signals)
+            yield Effect.SIGNALS, lambda: self._topics.publish_signals(signals)
+            yield Effect.SIGNALS, lambda: self._tables.write_signals(signals)
         if effects.activations:
             yield Effect.ACTIVATIONS, lambda: self._tables.write_activations(effects.activations)
 

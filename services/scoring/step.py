@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.state_layout import INT_INDEX
-from services.scoring.events import Events
+from services.scoring.events import KIND, Events
 from services.scoring.fold import Mask, activity_codes, fold
 from services.scoring.judge import explain, judge
 from services.scoring.risk.model import RiskModel
@@ -26,6 +26,8 @@ from services.scoring.timeline import Judging
 LIVE_WITHIN_US: Final = 3_600_000_000
 """An event received later than this after it happened is history: it is folded and does not signal by itself."""
 SECOND_US: Final = 1_000_000
+REVIEW: Final = KIND["review_due"]
+"""Who asks for a customer's review is told what it found."""
 
 _JUDGED = INT_INDEX["judged_at"]
 
@@ -47,7 +49,7 @@ class Scorer:
 
 
 def step(states: States, events: Events, scorer: Scorer, judging: Judging | None = None) -> pl.DataFrame:
-    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return `SIGNALS` of judge.py.
+    """Fold new events (sorted by customer row, then offset) into ``states`` in place; return `JUDGED` of judge.py.
 
     ``judging``: who judges each event; None: the scorer's model all of them. Only judging depends on the model.
     """
@@ -60,26 +62,27 @@ def step(states: States, events: Events, scorer: Scorer, judging: Judging | None
     before: Ints = np.cumsum(judged, dtype=np.int64) - judged
     starts = np.flatnonzero(np.r_[True, events.row[1:] != events.row[:-1]])
     segment: Ints = before - np.repeat(before[starts], np.diff(np.r_[starts, len(events)]))
-    crossed: list[pl.DataFrame] = []
+    told: list[pl.DataFrame] = []
     for number in range(int(segment.max()) + 1):
         mine = np.flatnonzero(segment == number) if segment.any() else np.arange(len(events))
         part = events.select(mine) if len(mine) < len(events) else events
         fold(states, part, scorer.activity, scorer.touchpoints)
         at = mine[judged[mine]]
         if at.size:
-            crossed += [
+            told += [
                 judge(
                     states,
                     events.row[which],
                     events.received_us[which],
                     events.offset[which],
+                    events.kind[which] == REVIEW,
                     model,
                     scorer.touchpoints,
                     scorer.models,
                 )
                 for model, which in judging.by_model(at)
             ]
-    return explain(crossed)
+    return explain(told)
 
 
 def judged_at(states: States, events: Events) -> npt.NDArray[np.bool_]:

@@ -185,6 +185,7 @@ def test_scores_risk_and_reasons_as_of_any_moment(world: World, moment: str, mod
         "expected_spend": risk.expected_spend,
         "value_at_risk": risk.value_at_risk,
         "band_code": bands,
+        **{name: risk.facts[name] for name in ("complaint_hours", "feedback_hours", "silence_days", "usual_gap_days")},
         **{f"because_{name}": values for name, values in risk.contributions.items()},
     }
     now = f"toFloat64({now_us})"

@@ -26,7 +26,7 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A row of a frame of `schemas.signal.CROSSINGS`."""
+    """A row of a frame of `schemas.signal.SIGNALS`."""
 
     signal_id: bytes
     customer_id: str
@@ -42,6 +42,12 @@ class Crossing:
     model_version: str
     log_partition: int
     log_offset: int
+    volatility: float
+    complaint_hours: float
+    feedback_hours: float
+    silence_days: float
+    usual_gap_days: float
+    worst_touchpoint: str
 
 
 def crossings_of(frame: pl.DataFrame) -> list[Crossing]:

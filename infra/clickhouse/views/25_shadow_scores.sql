@@ -137,7 +137,10 @@ WITH
     (x_because_surveys - (0.0 + (w_survey_load[1] * (greatest(least(0.0, w_survey_load[4]), w_survey_load[3]) - w_survey_load[2])))) AS x_relief_surveys,
     (1.0 - ((1.0 - x_confidence) * (2.0 / (2.0 + s_active_days)))) AS x_risk_confidence,
     (x_risk * x_expected_spend) AS x_value_at_risk,
+    (x_silence_days * x_came) AS x_days_silent,
     (x_active_span_days / greatest(x_repeats, 1.0)) AS x_usual_gap_days,
+    ((x_complaint_days * 24.0) * least((s_open_complaints * 1.0), 1.0)) AS x_complaint_hours,
+    ((x_feedback_days * 24.0) * (s_last_feedback_at > s_last_follow_up_at)) AS x_feedback_hours,
     if(((now_us - s_band_since) >= (p_bands_dwell_hours * 3600000000.0)), greatest(least(s_band, if((x_risk >= p_bands_high_leave), 2, if((x_risk >= p_bands_elevated_leave), 1, 0))), if((x_risk >= p_bands_high_enter), 2, if((x_risk >= p_bands_elevated_enter), 1, 0))), greatest(s_band, if((x_risk >= p_bands_high_enter), 2, if((x_risk >= p_bands_elevated_enter), 1, 0)))) AS x_band
 SELECT
     s_customer_id AS customer_id,
@@ -266,7 +269,10 @@ WITH
     (x_because_surveys - (0.0 + (w_survey_load[1] * (greatest(least(0.0, w_survey_load[4]), w_survey_load[3]) - w_survey_load[2])))) AS x_relief_surveys,
     (1.0 - ((1.0 - x_confidence) * (2.0 / (2.0 + s_active_days)))) AS x_risk_confidence,
     (x_risk * x_expected_spend) AS x_value_at_risk,
+    (x_silence_days * x_came) AS x_days_silent,
     (x_active_span_days / greatest(x_repeats, 1.0)) AS x_usual_gap_days,
+    ((x_complaint_days * 24.0) * least((s_open_complaints * 1.0), 1.0)) AS x_complaint_hours,
+    ((x_feedback_days * 24.0) * (s_last_feedback_at > s_last_follow_up_at)) AS x_feedback_hours,
     if(((now_us - s_band_since) >= (p_bands_dwell_hours * 3600000000.0)), greatest(least(s_band, if((x_risk >= p_bands_high_leave), 2, if((x_risk >= p_bands_elevated_leave), 1, 0))), if((x_risk >= p_bands_high_enter), 2, if((x_risk >= p_bands_elevated_enter), 1, 0))), greatest(s_band, if((x_risk >= p_bands_high_enter), 2, if((x_risk >= p_bands_elevated_enter), 1, 0)))) AS x_band
 SELECT
     s_customer_id AS customer_id,

@@ -101,10 +101,16 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
         expected_spend=expected,
         value_at_risk=o.let("value_at_risk", chance * expected),
         facts={
-            "silence_days": known.silence,
+            "silence_days": o.let("days_silent", known.silence * came),
             "usual_gap_days": o.let("usual_gap_days", known.span / o.maximum(known.repeats, 1.0)),
             "age_days": known.age,
             "complaint_days": known.complaint_days,
+            "complaint_hours": o.let(
+                "complaint_hours", known.complaint_days * 24.0 * o.minimum(state["open_complaints"] * 1.0, 1.0)
+            ),
+            "feedback_hours": o.let(
+                "feedback_hours", known.feedback_days * 24.0 * (state["last_feedback_at"] > state["last_follow_up_at"])
+            ),
             "feedback_days": known.feedback_days,
             "cancelled_days": known.cancelled_days,
             "contact_days": known.contact_days,

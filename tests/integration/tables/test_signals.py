@@ -9,7 +9,7 @@ import pytest
 
 from infra.clickhouse.client import ClickHouse
 from infra.clickhouse.signals import write_signals
-from schemas.signal import CROSSINGS
+from schemas.signal import SIGNALS
 
 pytestmark = pytest.mark.stack
 
@@ -31,12 +31,39 @@ FIRST = (
     "default-1",
     3,
     77,
+    0.4,
+    144.5,
+    0.0,
+    21.0,
+    7.5,
+    "support.phone",
 )
-SECOND = (b"fedcba9876543210", "bob", 0, "high", "low", 0.1, 70.0, 0.0, 0.9, 0.0, [], "default-1", 0, 1)
+SECOND = (
+    b"fedcba9876543210",
+    "bob",
+    0,
+    "high",
+    "low",
+    0.1,
+    70.0,
+    0.0,
+    0.9,
+    0.0,
+    [],
+    "default-1",
+    0,
+    1,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    "",
+)
 
 
 def frame(*rows: tuple[object, ...]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=CROSSINGS, orient="row")
+    return pl.DataFrame(rows, schema=SIGNALS, orient="row")
 
 
 def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
@@ -44,7 +71,8 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
     write_signals(clickhouse, frame(FIRST, SECOND))
     rows = clickhouse.query(
         "SELECT hex(signal_id), customer_id, judged_at, from_band, to_band, risk, score, trend, confidence, "
-        "value_at_risk, reasons, model_version, log_partition, log_offset "
+        "value_at_risk, reasons, model_version, log_partition, log_offset, volatility, complaint_hours, "
+        "feedback_hours, silence_days, usual_gap_days, worst_touchpoint "
         "FROM touchstone.loyalty_signals FINAL ORDER BY customer_id"
     )
     assert rows == [
@@ -63,6 +91,12 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
             "default-1",
             3,
             77,
+            0.4,
+            144.5,
+            0.0,
+            21.0,
+            7.5,
+            "support.phone",
         ),
         (
             SECOND[0].hex().upper(),
@@ -79,6 +113,12 @@ def test_crossings_come_back_as_they_were(clickhouse: ClickHouse) -> None:
             "default-1",
             0,
             1,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            "",
         ),
     ]
 

@@ -159,7 +159,7 @@ def as_records(states: States, scorer: Scorer) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A row of a frame of `services.scoring.judge.SIGNALS`."""
+    """A row of a frame of `services.scoring.judge.JUDGED`."""
 
     row: int
     log_offset: int
@@ -173,6 +173,12 @@ class Signal:
     value_at_risk: float
     reasons: list[dict[str, Any]]
     model_version: str
+    volatility: float
+    complaint_hours: float
+    feedback_hours: float
+    silence_days: float
+    usual_gap_days: float
+    worst_touchpoint: str
 
 
 def signals_of(frame: pl.DataFrame) -> list[Signal]:

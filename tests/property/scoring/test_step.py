@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.state_layout import BANDS
+from services.scoring.decay import DAY_US
 from services.scoring.risk.model import DEFAULT
 from services.scoring.state import States
-from services.scoring.step import LIVE_WITHIN_US, Scorer, step
+from services.scoring.step import LIVE_WITHIN_US, SECOND_US, Scorer, step
 from tests.property.scoring.logs import (
     DAY_US,
     START_US,
@@ -91,13 +92,14 @@ def test_signals_tell_the_story_of_the_band(log: list[Event]) -> None:
         mine = [signal for signal in signals if signal.row == customer]
         path = [BANDS[0], *(signal.to_band for signal in mine)]
         assert [signal.from_band for signal in mine] == path[:-1]
-        assert all(signal.from_band != signal.to_band for signal in mine)
+        assert all(signal.from_band != signal.to_band or log[signal.log_offset].kind == "review_due" for signal in mine)
         assert record["band"] == BANDS.index(path[-1])
-        assert record["band_since"] == (mine[-1].judged_at if mine else 0)
+        crossings = [signal for signal in mine if signal.from_band != signal.to_band]
+        assert record["band_since"] == (crossings[-1].judged_at if crossings else 0)
         for signal in mine:
             event = log[signal.log_offset]
             assert (event.customer, event.received_us) == (customer, signal.judged_at)
-        for before, after in itertools.pairwise(mine):
+        for before, after in itertools.pairwise(crossings):
             if BANDS.index(after.to_band) < BANDS.index(after.from_band):
                 stay_us = after.judged_at - before.judged_at
                 assert stay_us >= DEFAULT.bands.dwell_hours * 3_600_000_000
@@ -111,10 +113,18 @@ def test_logs_cross_levels_both_ways() -> None:
         for signal in signals:
             if BANDS.index(signal.to_band) > BANDS.index(signal.from_band):
                 rises += 1
-            else:
+            elif signal.to_band != signal.from_band:
                 falls += 1
     assert rises >= 5
     assert falls >= 2
+
+
+def test_a_review_is_answered_also_when_no_band_changes() -> None:
+    bought = Event(0, "purchase", START_US, START_US, b"p" * 16)
+    review = Event(0, "review_due", START_US + 5 * SECOND_US, START_US + 5 * SECOND_US, b"r" * 16)
+    _, signals = run([bought, review], [[0, 1]])
+    assert [(s.log_offset, s.from_band, s.to_band) for s in signals] == [(1, "low", "low")]
+    assert signals[0].silence_days == pytest.approx((START_US + 5 * SECOND_US) % DAY_US / DAY_US)
 
 
 def test_history_is_folded_and_not_judged() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.signal import LoyaltySignal, encode_crossings
+from schemas.signal import LoyaltySignal, encode_signals
 from schemas.state_layout import INT_INDEX
 from services.scoring.cache import CacheFullError
 from services.scoring.core import Core, Effects
@@ -152,7 +152,7 @@ def test_signals_carry_position_reasons_and_the_same_id_each_time(tables: FakeTa
     signal = crossings_of(frame)[0]
     assert (signal.from_band, signal.to_band) == ("low", "elevated")
     assert any("complaint" in said["reason"] for said in signal.reasons)
-    record = LoyaltySignal.model_validate_json(encode_crossings(frame)[0])
+    record = LoyaltySignal.model_validate_json(encode_signals(frame)[0])
     assert record.signal_id.bytes == signal.signal_id
     assert record.judged_at_us == signal.judged_at
     same_names = set(LoyaltySignal.model_fields) - {"signal_id", "judged_at_us", "reasons"}
