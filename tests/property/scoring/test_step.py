@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.state_layout import BANDS
-from services.scoring.decay import DAY_US
 from services.scoring.risk.model import DEFAULT
 from services.scoring.state import States
 from services.scoring.step import LIVE_WITHIN_US, SECOND_US, Scorer, step
