@@ -185,7 +185,9 @@ def _walk(
 ) -> list[tuple[int, Alert]]:
     """One rule over the rows of those customers with whom it may move."""
     leaves = rule.until.holds() if rule.until is not None else rule.when.fails()
-    entered, left = rows.frame.select((rule.when.holds() & ~leaves).alias("enters"), leaves.alias("leaves")).get_columns()
+    entered, left = rows.frame.select(
+        (rule.when.holds() & ~leaves).alias("enters"), leaves.alias("leaves")
+    ).get_columns()
     customers = standing | {rows.customer[row] for row in entered.arg_true().to_list()}
     enters, leaving = entered.to_list(), left.to_list()
     alerts = []
@@ -213,7 +215,10 @@ def _next(rule: Rule, rows: _Rows, row: int, state: AlertState, *, enters: bool,
     at_us, partition, offset = rows.at_us[row], rows.partition[row], rows.offset[row]
 
     def moved(
-        phase: Phase, alert_id: str = state.alert_id, fired_us: int = state.fired_us, resolved_us: int = state.resolved_us
+        phase: Phase,
+        alert_id: str = state.alert_id,
+        fired_us: int = state.fired_us,
+        resolved_us: int = state.resolved_us,
     ) -> AlertState:
         return AlertState(
             state.rule, state.customer_id, phase, at_us, alert_id, fired_us, resolved_us, partition, offset

@@ -57,6 +57,9 @@ class Document(_Closed):
     owner: str
     summary: str
     made_at: str
+    over_budget: bool = Field(
+        False, description="A notice: its alerts were not called one by one since the rule's budget is used up."
+    )
     alerts_total: int
     value_at_risk_total: float
     alerts: tuple[Told, ...] = Field(description="The costliest first, some of them where there are many.")

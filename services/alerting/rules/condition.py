@@ -169,9 +169,7 @@ def _given(node: exp.Expr) -> list[str]:
     return [name for name, value in node.args.items() if value not in (None, [], False)]
 
 
-def _comparison(
-    node: exp.Expr, left: exp.Expr, others: list[exp.Expr], *, ordered: bool
-) -> Iterator[Problem]:
+def _comparison(node: exp.Expr, left: exp.Expr, others: list[exp.Expr], *, ordered: bool) -> Iterator[Problem]:
     sides = [_value(side) for side in (left, *others)]
     wrong = [problem for _, problems in sides for problem in problems]
     yield from wrong
@@ -191,7 +189,9 @@ def _comparison(
 def _values(left: exp.Expr, others: list[exp.Expr]) -> Iterator[Problem]:
     """Texts that a field never is, of the fields whose texts are known."""
     sides = [side.unnest() for side in (left, *others)]
-    known = next((FIELDS[side.name] for side in sides if isinstance(side, exp.Column) and FIELDS[side.name].values), None)
+    known = next(
+        (FIELDS[side.name] for side in sides if isinstance(side, exp.Column) and FIELDS[side.name].values), None
+    )
     if known is None:
         return
     for side in sides:

@@ -33,14 +33,20 @@ FIELDS: Final[dict[str, Field]] = {
         Field("band", "text", "risk band: low, elevated or high", "risk_band", BANDS),
         Field("from_band", "text", "band before the signal", "risk_band", BANDS),
         Field("score", "number", "experience score, 0 to 100, higher is better", "score", (), 0.0, 100.0),
-        Field("trend", "number", "where the score is heading, points; below 0 it gets worse", "trend", (), -100.0, 100.0),
+        Field(
+            "trend", "number", "where the score is heading, points; below 0 it gets worse", "trend", (), -100.0, 100.0
+        ),
         Field("volatility", "number", "how haphazard the experience is, 0 to 1", "volatility", (), 0.0, 1.0),
         Field("confidence", "number", "weight of evidence behind the score, 0 to 1", "confidence", (), 0.0, 1.0),
         Field("value_at_risk", "number", "risk x expected spend, currency units", "value_at_risk"),
         Field("complaint_hours", "number", "age of the oldest open complaint; 0: none", "complaint_hours", (), 0.0),
-        Field("feedback_hours", "number", "unhappy feedback unanswered for so long; 0: none", "feedback_hours", (), 0.0),
+        Field(
+            "feedback_hours", "number", "unhappy feedback unanswered for so long; 0: none", "feedback_hours", (), 0.0
+        ),
         Field("silence_days", "number", "days since the customer came back last", "silence_days", (), 0.0),
-        Field("usual_gap_days", "number", "own rhythm: usual days between comings; 0: unknown", "usual_gap_days", (), 0.0),
+        Field(
+            "usual_gap_days", "number", "own rhythm: usual days between comings; 0: unknown", "usual_gap_days", (), 0.0
+        ),
         Field("worst_touchpoint", "text", "where the worst recent moment happened", "worst_touchpoint"),
         Field("segment", "text", "attribute `segment` of the latest event that has one", ""),
     )
