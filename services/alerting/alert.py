@@ -154,7 +154,5 @@ class Told:
 
 def stable_id(*parts: str) -> str:
     """32 hexadecimal digits that follow from the parts alone: the same log gives the same ids."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{len(part.encode())}:{part}\x1f".encode())
-    return digest.hexdigest()[: 2 * ID_BYTES]
+    said = "".join(f"{len(part) if part.isascii() else len(part.encode())}:{part}\x1f" for part in parts)
+    return hashlib.sha256(said.encode()).hexdigest()[: 2 * ID_BYTES]

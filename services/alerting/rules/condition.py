@@ -115,6 +115,11 @@ def parse(text: str) -> Condition:
         raise ConditionError([Problem(0, "the condition is nested too deeply; make several rules of it")]) from error
 
 
+def tree_of(condition: Condition) -> exp.Expr:
+    """What was parsed; not to be changed."""
+    return _tree(condition.text)
+
+
 def _offset(text: str, line: int, column: int, highlight: str) -> int:
     """Of a place that sqlglot names: it counts columns to the end of the word."""
     before = sum(len(part) + 1 for part in text.split("\n")[: line - 1])
