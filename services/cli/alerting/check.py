@@ -59,6 +59,7 @@ def read_file(path: Path) -> Read:
 
 
 def _print(rules: RuleSet) -> None:
+    every: list[Rule | Focus] = [*rules.rules, *rules.focus]
     rows = [
         [
             each.name,
@@ -68,7 +69,7 @@ def _print(rules: RuleSet) -> None:
             f"{each.budget.per_hour}/h {each.budget.per_day}/d",
             ", ".join(each.receivers),
         ]
-        for each in (*rules.rules, *rules.focus)
+        for each in every
     ]
     if rows:
         print_table(["rule", "severity", "owner", "when", "budget", "receivers"], rows)
