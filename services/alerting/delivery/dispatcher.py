@@ -235,8 +235,8 @@ class Dispatcher:
 
     def _set_circuit(self, lane: Lane, circuit: Circuit) -> None:
         if circuit.mode is not lane.circuit.mode:
-            level = logging.INFO if circuit.mode is Mode.CLOSED else logging.WARNING
-            _log.log(level, "circuit of receiver %s: %s", lane.receiver, circuit.mode.value)
+            if lane.circuit.mode is not Mode.PROBING or circuit.mode is not Mode.OPEN:  # a probe that failed is no news
+                _log.warning("circuit of receiver %s: %s", lane.receiver, circuit.mode.value)
             self._observer.circuit(lane.receiver, circuit.mode)
         lane.circuit = circuit
 
@@ -350,7 +350,7 @@ class Dispatcher:
         if lane is not None or outcome is Outcome.DEAD:
             self._observer.attempted(call.receiver, outcome, took_us)
         if outcome is Outcome.DEAD:
-            _log.error("call %s to receiver %s is given up: %s", call.call_id, call.receiver, answer.detail)
+            _log.warning("call %s to receiver %s is given up: %s", call.call_id, call.receiver, answer.detail)
         elif outcome is Outcome.FAILED:
             _log.info(
                 "call %s to receiver %s, attempt %d: %s", call.call_id, call.receiver, attempt.number, answer.detail
