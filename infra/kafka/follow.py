@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kafka import KafkaConsumer
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
+
+from infra.kafka.one_reader import OneReader
 
 _log: Final = logging.getLogger(__name__)
 
@@ -32,9 +34,21 @@ class Follower:
     """Hands the records of a topic to a handler, in order per partition, again and again until it takes them."""
 
     def __init__(
-        self, bootstrap: str, topic: str, group: str, handle: Callable[[Sequence[Followed]], None], most: int = 2_000
+        self,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        handle: Callable[[Sequence[Followed]], None],
+        most: int = 2_000,
+        on_held: Callable[[bool], None] | None = None,
     ) -> None:
-        """``handle`` must bear repeats; what it raises is logged and tried again. ``most``: records at once."""
+        """``handle`` must bear repeats; what it raises is logged and tried again. ``most``: records at once.
+
+        With ``on_held`` one member of the group reads the whole topic while others stand by, and each is told, from the
+        reading thread, when it begins (before its first record) and when it ends.
+        """
+        self._on_held = on_held
+        self._holds = False
         self._bootstrap = bootstrap
         self._topic = topic
         self._group = group
@@ -57,13 +71,14 @@ class Follower:
             try:
                 self._read()
             except Exception as error:
+                self._hold(False)
                 # A fresh consumer starts from the last commit: nothing is lost, some is handled twice.
                 _log.warning("topic %s cannot be followed for now: %s", self._topic, error)
                 self._ending.wait(PAUSE_S)
 
     def _read(self) -> None:
+        alone = {} if self._on_held is None else {"partition_assignment_strategy": [OneReader()]}
         consumer = KafkaConsumer(
-            self._topic,
             bootstrap_servers=self._bootstrap.split(","),
             group_id=self._group,
             enable_auto_commit=False,
@@ -72,7 +87,9 @@ class Follower:
             # As the worker around it: a killed one is followed by another within seconds, not after the default 45.
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
+            **alone,
         )
+        consumer.subscribe([self._topic], listener=_Listener(self._hold))
         try:
             while not self._ending.is_set():
                 polled = consumer.poll(timeout_ms=POLL_MS)
@@ -85,7 +102,26 @@ class Follower:
                     self._handle(records)
                     consumer.commit()
         finally:
+            self._hold(False)
             try:
                 consumer.close()
             except KafkaError as error:
                 _log.info("the consumer of %s did not leave its group: %s", self._topic, error)
+
+    def _hold(self, holds: bool) -> None:
+        if holds != self._holds:
+            self._holds = holds
+            if self._on_held is not None:
+                self._on_held(holds)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, hold: Callable[[bool], None]) -> None:
+        self._hold = hold
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        # A rebalance takes everything for a moment; who goes on reading is told again at once.
+        del revoked
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._hold(bool(assigned))

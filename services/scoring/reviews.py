@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from schemas.encode import encode
-from schemas.identity import review_event_id
+from schemas.review import encode_review
 
 _log: Final = logging.getLogger(__name__)
 
@@ -35,23 +34,6 @@ class Publish(Protocol):
     """Append records to topic ``touchpoints``, keyed by customer. Blocking."""
 
     def __call__(self, customers: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None: ...
-
-
-def review_event(customer_id: str, partition: int, offset: int, now_us: int) -> bytes:
-    """The record that makes a customer be judged at ``now_us``."""
-    return encode(
-        {
-            "event_id": review_event_id(customer_id, partition, offset),
-            "customer_id": customer_id,
-            "occurred_at": now_us,
-            "received_at": now_us,
-            "source": "touchstone",
-            "kind": "review_due",
-            "touchpoint": "touchstone.review",
-            "channel": "",
-            "attributes": {},
-        }
-    )
 
 
 class Reviews:
@@ -103,7 +85,7 @@ class Reviews:
         if not due:
             return 0
         now_us = self._now_us()
-        values = [review_event(customer, partition, offset, now_us) for customer, partition, offset in due]
+        values = [encode_review(customer, partition, offset, now_us) for customer, partition, offset in due]
         self._publish([customer for customer, _, _ in due], values, now_us // 1000)
         if len(self._asked) > _REMEMBERED:
             self._asked.clear()

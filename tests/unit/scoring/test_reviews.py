@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.decode import decode
-from services.scoring.reviews import Reviews, review_event
+from schemas.review import encode_review
+from services.scoring.reviews import Reviews
 
 NOW_US = 1_760_000_000_000_000
 
 
 def test_a_review_is_a_record_of_the_contract_with_one_id_for_one_state() -> None:
     first, same, later = (
-        review_event("ada", 1, 5, NOW_US),
-        review_event("ada", 1, 5, NOW_US + 99),
-        review_event("ada", 1, 6, NOW_US),
+        encode_review("ada", 1, 5, NOW_US),
+        encode_review("ada", 1, 5, NOW_US + 99),
+        encode_review("ada", 1, 6, NOW_US),
     )
     decoded = decode([first, same, later], b"markmark")
     assert not decoded.rejects

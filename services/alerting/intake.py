@@ -1,0 +1,60 @@
+"""Records of topic ``loyalty-signals`` to the frame that `decide` takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+from pydantic import ValidationError
+
+from schemas.signal import LoyaltySignal
+from services.alerting.decide import SIGNALS
+from services.alerting.rules.fields import FIELDS
+
+Segments = Mapping[str, Sequence[tuple[int, str]]]
+"""By customer: offsets in the log, ascending, at which attribute ``segment`` was told, and what it said."""
+
+_GIVEN: Final = tuple(name for name in FIELDS if name not in ("band", "segment"))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What records say."""
+
+    signals: list[LoyaltySignal]
+    unreadable: list[int]
+    """Places among the records of those that are no signals."""
+
+
+def read(values: Sequence[bytes]) -> Taken:
+    """Signals out of the topic's records."""
+    taken = Taken([], [])
+    for place, value in enumerate(values):
+        try:
+            taken.signals.append(LoyaltySignal.model_validate_json(value))
+        except ValidationError:
+            taken.unreadable.append(place)
+    return taken
+
+
+def frame(signals: Sequence[LoyaltySignal], segments: Segments) -> pl.DataFrame:
+    """The columns of `decide.SIGNALS`, in the order of ``signals``."""
+    columns: dict[str, list[Any]] = {
+        "signal_id": [signal.signal_id.hex for signal in signals],
+        "customer_id": [signal.customer_id for signal in signals],
+        "judged_at": [signal.judged_at_us for signal in signals],
+        "log_partition": [signal.log_partition for signal in signals],
+        "log_offset": [signal.log_offset for signal in signals],
+        "reasons": [[{"reason": r.reason, "log_odds": r.log_odds} for r in signal.reasons] for signal in signals],
+        "band": [signal.to_band for signal in signals],
+        "segment": [segment_at(segments.get(signal.customer_id, ()), signal.log_offset) for signal in signals],
+        **{name: [getattr(signal, name) for signal in signals] for name in _GIVEN},
+    }
+    return pl.DataFrame(columns, schema=SIGNALS)
+
+
+def segment_at(told: Sequence[tuple[int, str]], offset: int) -> str:
+    """The segment of the latest event at or before an offset; empty: none was told."""
+    return next((segment for at, segment in reversed(told) if at <= offset), "")
