@@ -27,6 +27,8 @@ ALERT_TEXT: Final = 1_000
 FIELD_TEXT: Final = 300
 """All texts together stay below 13,200 characters, from where on Slack refuses a message (``msg_blocks_too_long``)."""
 URL_TEXT: Final = 1_000
+URL_SIGNS: Final = ":/?#[]@!$&()*+,;=%~-._"
+"""What stays as it is in a link; a bar or an angle bracket would end it."""
 
 
 def render(document: Document) -> Payload:
@@ -78,7 +80,8 @@ def _text(text: str) -> MarkdownTextObject:
 def _link(url: str | None, words: str) -> str:
     if not url or len(url) > URL_TEXT:
         return ""
-    return f"<{quote(url, safe=':/?#[]@!$&()*+,;=%~-._').replace('&', '&amp;')}|{words}>"
+    address = quote(url, safe=URL_SIGNS).replace("&", "&amp;")
+    return f"<{address}|{words}>"
 
 
 def _alert(told: Told) -> str:
