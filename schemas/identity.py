@@ -13,7 +13,7 @@ _NAMESPACE: Final = uuid.UUID("6f1d9f5e-9c0b-5c57-9e0e-6c6f1a8f2d11")
 
 _HASHED_NAMESPACE: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
 _HASHED_SIGNALS: Final = hashlib.sha1(uuid.UUID("0b2f4f0a-6a6e-5f0c-8a53-8f0f6f0f2c11").bytes, usedforsecurity=False)
-"""Fixed for ever: a replay must give a crossing, a review and an activation the same id."""
+"""Fixed for ever: a replay must give a crossing, a review, an activation and a step of a case the same id."""
 
 
 def identify(source: str, sender_id: str) -> tuple[bytes, str | None]:
@@ -46,6 +46,11 @@ def review_event_id(customer_id: str, partition: int, offset: int) -> bytes:
 def activation_event_id(version: str, partition: int, at_us: int) -> bytes:
     """The id of a risk model's activation in one partition: an activation that is sent again is the same event."""
     return _uuid5(f"model\x1f{version}\x1f{partition}\x1f{at_us}".encode(), _HASHED_SIGNALS)
+
+
+def case_event_id(alert_id: str, *parts: str) -> bytes:
+    """The id of an event of a case: a step that is taken twice is the same event."""
+    return _uuid5("\x1f".join(("case", alert_id, *parts)).encode(), _HASHED_SIGNALS)
 
 
 def _uuid5(name: bytes, namespace: hashlib._Hash = _HASHED_NAMESPACE) -> bytes:

@@ -31,7 +31,7 @@ FAMILIES: Final[dict[Family, tuple[str, ...]]] = {
     Family.STAY: ("renewal", "cancellation", "subscription"),
     Family.SAY: ("review", "referral"),
     Family.SPEND: ("purchase", "refund"),
-    Family.INTERNAL: ("review_due", "model_activated"),
+    Family.INTERNAL: ("review_due", "model_activated", "case_step"),
 }
 
 KINDS: Final[tuple[str, ...]] = tuple(kind for kinds in FAMILIES.values() for kind in kinds)
@@ -43,3 +43,7 @@ OUTCOMES: Final[tuple[str, ...]] = ("succeeded", "failed", "abandoned")
 
 RESERVED_KINDS: Final[frozenset[str]] = frozenset(FAMILIES[Family.INTERNAL])
 """Kinds that only Touchstone itself writes; senders are refused."""
+
+NOT_FOLDED: Final[tuple[str, ...]] = ("review_due", "case_step")
+"""Kinds that stand among a customer's events and are nothing that the customer lived through: they move the state's
+place in the log, and no score, count or time in it. (An activation of a model belongs to no customer at all.)"""

@@ -39,7 +39,7 @@ def _load(version: int) -> SchemaVersion:
     return SchemaVersion(version=version, text=text, header=MARKER + fingerprint)
 
 
-VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1), _load(2), _load(3))
+VERSIONS: Final[tuple[SchemaVersion, ...]] = (_load(1), _load(2), _load(3), _load(4))
 """Each adds fields that may be null, or kinds, at the end of those of the one before: so a record that has none of what
 is new can be written as the old version, and read as the new one."""
 CURRENT: Final = VERSIONS[-1]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.kinds import FAMILIES, Family
 from services.learning.errors import BadHistory, TooLittle
 
 Ints = npt.NDArray[np.int64]
@@ -27,7 +28,7 @@ MONEY: Final = {"purchase": 1, "renewal": 1, "subscription": 1, "refund": -1}
 """Kinds whose amounts are spend, as in the state of the stream; a refund's amount counts against it either way."""
 CANCELLING: Final = ("cancellation",)
 COMMITTING: Final = ("renewal", "subscription", "purchase")
-OURS: Final = ("review_due", "model_activated")
+OURS: Final = FAMILIES[Family.INTERNAL]
 """Kinds that Touchstone itself puts into the log: nothing that happened to a customer."""
 MOST_AMOUNT: Final = 1e12
 """Amounts are held to this, so that sums of broken ones stay finite."""

@@ -138,7 +138,7 @@ class Core:
         rows = decoded.rows.to_numpy().astype(np.intp)
         frame, activated = decoded.frame, []
         kinds = frame.get_column("kind").to_physical()
-        if frame.height and kinds.max() == _ACTIVATION:
+        if (kinds == _ACTIVATION).any():
             places = np.flatnonzero(kinds == _ACTIVATION)
             activated = self._activations(frame[places], rows[places], partitions, offsets, reject)
             kept = np.flatnonzero(kinds != _ACTIVATION)

@@ -51,9 +51,7 @@ def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     ``events``: `NEEDED`. Scores 0..100, ages in days, ``feedback_unanswered`` fading from 1; events from the moment on
     do not count.
     """
-    past = events.select(NEEDED).filter(
-        pl.col("occurred_at") < as_of_us, pl.col("kind").cast(pl.String) != "review_due"
-    )
+    past = events.select(NEEDED).filter(pl.col("occurred_at") < as_of_us, ~pl.col("kind").cast(pl.String).is_in(_OURS))
     past = past.sort("customer_id", "occurred_at", maintain_order=True)
     customers = past.get_column("customer_id").unique(maintain_order=True)
     row = past.get_column("customer_id").rle_id().to_numpy().astype(np.intp)

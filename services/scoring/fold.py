@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.kinds import KINDS
+from schemas.kinds import KINDS, NOT_FOLDED
 from schemas.state_layout import FLOAT_INDEX as FLOAT
 from schemas.state_layout import INT_INDEX as INT
 from schemas.tables import ACTIVITY_DAYS, DIMENSIONS, HALF_LIVES, RECENT_CASES, SUMS
@@ -33,7 +33,7 @@ _SPEND_FAST, _SPEND_SLOW, _SURVEY_LOAD = FLOAT["spend_fast"], FLOAT["spend_slow"
 _CONTACT_LOAD, _LAST_CONTACT = FLOAT["contact_load"], INT["last_contact_at"]
 _FIRST, _LAST, _EVENTS = INT["first_event_at"], INT["last_event_at"], INT["events"]
 
-_INTERNAL: Final = KIND["review_due"]
+_FOLDED: Final = np.array([kind not in NOT_FOLDED for kind in KINDS])
 COUNTED: Final = {
     "surveys_sent": "survey_sent",
     "survey_responses": "survey_response",
@@ -69,7 +69,7 @@ def fold(states: States, events: Events, activity: Mask, touchpoints: Vocabulary
     rows = events.row[starts]
     states.ints[rows, INT["log_offset"]] = events.offset[ends - 1]
     states.ints[rows, INT["updated_at"]] = events.received_us[ends - 1]
-    counted = events.kind != _INTERNAL
+    counted = _FOLDED[events.kind]
     if not counted.all():
         events = events.select(np.flatnonzero(counted))
         if not len(events):

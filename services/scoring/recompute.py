@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from schemas.kinds import NOT_FOLDED
 from schemas.tables import (
     ACTIVITY_DAYS,
     CUSTOMER_STATE,
@@ -81,7 +82,7 @@ _VALUES: Final = {
 
 def _per_event(source: str, where: str) -> str:
     named = ", ".join(f"{expression} AS {name}" for name, expression in _VALUES.items())
-    wanted = "kind != 'review_due'" + (f" AND ({where})" if where else "")
+    wanted = f"kind NOT IN {NOT_FOLDED}" + (f" AND ({where})" if where else "")
     return (
         f"SELECT customer_id, {', '.join(_VALUES)}, max(e_us) OVER (PARTITION BY customer_id) AS e_last_us\n"
         f"    FROM (SELECT customer_id, {named} FROM {source} WHERE {wanted})"
@@ -156,7 +157,7 @@ def _expressions(activity_kinds: Iterable[str]) -> dict[str, str]:
 
 
 def recompute_sql(activity_kinds: Iterable[str], where: str = "", source: str = EVENTS) -> str:
-    """A SELECT of `RECOMPUTED`, one row per customer with at least one event that is no review.
+    """A SELECT of `RECOMPUTED`, one row per customer with at least one event that is folded.
 
     ``activity_kinds``: what counts as coming back (`RiskModel.activity_kinds`). ``where``: a condition on the
     table's rows, such as a partition and an offset; it must take or leave a customer's events by their place in the
@@ -179,7 +180,7 @@ def recompute_sql(activity_kinds: Iterable[str], where: str = "", source: str = 
 
 
 def placed_sql(where: str = "", source: str = EVENTS) -> str:
-    """A SELECT of ``customer_id`` and `PLACED`, one row per customer with any event, reviews among them.
+    """A SELECT of ``customer_id`` and `PLACED`, one row per customer with any event, those not folded among them.
 
     ``where`` and ``source`` as for `recompute_sql`.
     """

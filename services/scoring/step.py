@@ -1,7 +1,8 @@
 """One step of the stream: new events into states, judging where the log says so.
 
-A customer is judged at an event if the event is live (it happened shortly before it was received) and no event of the
-same second of received_at has been judged already. That is a property of the log alone, so bands and signals come out
+A customer is judged at an event if the event is live (it happened shortly before it was received), is no step of a case
+(nothing happened to the customer, and no time has run out) and no event of the same second of received_at has been
+judged already. That is a property of the log alone, so bands and signals come out
 the same however the log is cut into batches. An event that is not judged changes the score all the same; where it
 should change a band, the next review (see `services.scoring.reviews`) makes it so.
 """
@@ -30,6 +31,7 @@ REVIEW: Final = KIND["review_due"]
 """Who asks for a customer's review is told what it found."""
 
 _JUDGED = INT_INDEX["judged_at"]
+_CASE_STEP = KIND["case_step"]
 
 
 @dataclass(slots=True)
@@ -86,9 +88,10 @@ def step(states: States, events: Events, scorer: Scorer, judging: Judging | None
 
 
 def judged_at(states: States, events: Events) -> npt.NDArray[np.bool_]:
-    """Which events are judged: live ones whose second of received_at is later than any judged before them."""
+    """Which events are judged: live ones, no steps of cases, whose second of received_at is later than any judged
+    before them."""
     second = events.received_us // SECOND_US
-    live = events.received_us - events.occurred_us <= LIVE_WITHIN_US
+    live = (events.received_us - events.occurred_us <= LIVE_WITHIN_US) & (events.kind != _CASE_STEP)
     last = states.ints[events.row, _JUDGED] // SECOND_US
     first = np.r_[True, events.row[1:] != events.row[:-1]]
     # A running maximum per customer: rows ascend, so adding a multiple of the row keeps customers apart.

@@ -1,5 +1,6 @@
 -- Every event once. Background merges remove repeated rows at a time of their own choosing; FINAL does it now.
--- Reviews are left out: they are Touchstone's own clock, nothing a customer lived through.
+-- Reviews are left out: they are Touchstone's own clock, nothing a customer lived through. Steps
+-- of cases (kind case_step) stay, so that a customer's timeline shows them; they have no readings.
 
 CREATE OR REPLACE VIEW touchstone.touchpoints_once
 (

@@ -33,7 +33,7 @@ FROM
         effectiveness_valence * effectiveness_weight + ease_valence * ease_weight + emotion_valence * emotion_weight
             AS weighed
     FROM touchstone.touchpoints_once
-    WHERE occurred_at >= now() - INTERVAL 90 DAY AND occurred_at <= now()
+    WHERE occurred_at >= now() - INTERVAL 90 DAY AND occurred_at <= now() AND kind != 'case_step'
 )
 GROUP BY touchpoint, channel
 COMMENT 'Touchpoints by how they felt to customers, last 90 days';

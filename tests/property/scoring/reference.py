@@ -32,7 +32,7 @@ def reference(log: Sequence[Event], activity: Sequence[str]) -> tuple[dict[str, 
     events = [
         (event, readings.valence[i].tolist(), readings.weight[i].tolist())
         for i, event in enumerate(log)
-        if event.kind != "review_due"
+        if event.kind not in ("review_due", "case_step")
     ]
     state["events"] = len(events)
     times = [event.occurred_us for event, _, _ in events]

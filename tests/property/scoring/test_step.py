@@ -69,13 +69,13 @@ def test_no_split_changes_bands_or_signals(data: st.DataObject) -> None:
 
 @SET
 @given(logs(60))
-def test_judged_are_live_events_of_a_second_not_judged_before(log: list[Event]) -> None:
+def test_judged_are_live_events_but_case_steps_of_a_second_not_judged_before(log: list[Event]) -> None:
     states, scorer = States.empty(customers_of(log)), Scorer.of(DEFAULT)
     latest_s = dict.fromkeys(range(customers_of(log)), 0)
     judged_at = dict.fromkeys(range(customers_of(log)), 0)
     for offset, event in enumerate(log):
         live = event.received_us - event.occurred_us <= LIVE_WITHIN_US
-        if live and event.received_us // 1_000_000 > latest_s[event.customer]:
+        if live and event.kind != "case_step" and event.received_us // 1_000_000 > latest_s[event.customer]:
             latest_s[event.customer] = event.received_us // 1_000_000
             judged_at[event.customer] = event.received_us
         take(states, log, [offset], scorer, step)
@@ -132,6 +132,35 @@ def test_history_is_folded_and_not_judged() -> None:
     assert record["events"] == 1
     assert record["judged_at"] == 0
     assert signals == []
+
+
+@SET
+@given(logs(60))
+def test_steps_of_cases_change_nothing_but_the_place_in_the_log(log: list[Event]) -> None:
+    """Each event with a step of a case before it, at the same moments: also one that could be judged in its stead."""
+    steps = [
+        Event(
+            event.customer,
+            "case_step",
+            event.received_us,
+            event.received_us,
+            b"s" + event.event_id[1:],
+            emotion="happy",
+        )
+        for event in log
+    ]
+    without = [event for event in log if event.kind != "case_step"] or [
+        Event(0, "interaction", START_US, START_US, bytes(16))
+    ]
+    mixed = [each for event, step_ in zip(without, steps, strict=False) for each in (step_, event)]
+    places = {2 * place + 1: place for place in range(len(without))}
+    (plain, signals), (stepped, others) = run(without, [range(len(without))]), run(mixed, [range(len(mixed))])
+    of_the_log = {"log_offset", "updated_at", "recent_ids", "ids_horizon_s"}
+    for mine, theirs in zip(plain, stepped, strict=True):
+        assert {name: value for name, value in mine.items() if name not in of_the_log} == {
+            name: value for name, value in theirs.items() if name not in of_the_log
+        }
+    assert told(signals) == [(places[offset], *more) for offset, *more in told(others)]
 
 
 def test_silence_signals_at_the_review() -> None:

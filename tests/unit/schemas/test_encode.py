@@ -24,13 +24,14 @@ RECORD: dict[str, Any] = {
 }
 
 
-FIRST, SECOND, THIRD = VERSIONS
+FIRST, SECOND, THIRD, FOURTH = VERSIONS
+OF_KIND = {"model_activated": THIRD, "case_step": FOURTH}
 
 
 def by_fastavro(record: dict[str, Any]) -> bytes:
     """In the oldest version that has all that the record says."""
     version = FIRST if record.get("journey") is None else SECOND
-    version = THIRD if record["kind"] == "model_activated" else version
+    version = OF_KIND.get(record["kind"], version)
     out = io.BytesIO()
     full = {"channel": "", "attributes": {}, **record}
     fastavro.schemaless_writer(out, fastavro.parse_schema(version.document), full)
@@ -49,6 +50,7 @@ def test_header_is_marker_and_the_versions_fingerprint() -> None:
         "c301f93bc9a751d318e7",
         "c30101e4584ba84d83b7",
         "c301cd3b4606ddfd1d88",
+        "c30187bd3ef540160661",
     ]
     assert encode(RECORD)[:HEADER_BYTES] == FIRST.header
 
@@ -60,10 +62,15 @@ def test_a_record_is_of_the_oldest_version_that_can_say_it() -> None:
     assert told == SECOND.header + encode(RECORD)[HEADER_BYTES:] + b"\x02\x14onboarding"
     assert told == by_fastavro({**RECORD, "journey": "onboarding"})
     assert encode({**RECORD, "journey": ""})[:HEADER_BYTES] == SECOND.header, "empty is not the same as left out"
-    activated = {**RECORD, "kind": "model_activated"}
-    assert encode(activated) == by_fastavro(activated)
-    assert encode({**activated, "journey": "onboarding"}) == by_fastavro({**activated, "journey": "onboarding"})
-    assert encode({**activated, "kind": "review_due"})[:HEADER_BYTES] == FIRST.header
+    assert encode({**RECORD, "kind": "review_due"})[:HEADER_BYTES] == FIRST.header
+
+
+@pytest.mark.parametrize("kind", list(OF_KIND))
+def test_only_records_of_a_new_kind_have_the_version_that_brought_it(kind: str) -> None:
+    record = {**RECORD, "kind": kind}
+    assert encode(record)[:HEADER_BYTES] == OF_KIND[kind].header
+    for told in (record, {**record, "journey": "onboarding"}):
+        assert encode(told) == by_fastavro(told)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from schemas import state_layout, tables, topics
 from schemas.decode import COLUMNS, EMOTION_TYPE, KIND_TYPE, METRIC_TYPE, OUTCOME_TYPE
 from schemas.emotions import CLUSTER_OF, CLUSTERS, EMOTIONS, Cluster
-from schemas.kinds import FAMILIES, FAMILY_OF, KINDS, OUTCOMES, RESERVED_KINDS, Family
+from schemas.kinds import FAMILIES, FAMILY_OF, KINDS, NOT_FOLDED, OUTCOMES, RESERVED_KINDS, Family
 from schemas.metrics import METRICS
 from schemas.reasons import Reason, Verdict
 from schemas.state_layout import BANDS, CODES, FLOAT_INDEX, FLOATS, INT_INDEX, INTS, PACKED, TIMES
@@ -26,6 +26,7 @@ SHIPPED = {
     "touchpoint.v1.avsc": "7fc9107546d405538ccd827c9500e30a19ade184789e74deddb0098c90e0fcef",
     "touchpoint.v2.avsc": "fb4bafebe065a9e06465feadf864b145c08d9d27d0ad9216cb891f7d49d90cfd",
     "touchpoint.v3.avsc": "ad9fcd2bd16dd0b7bbfb20a0b415dadbdaa854862c55e9560c6ca4f35274c721",
+    "touchpoint.v4.avsc": "e09654950bec36d434677d1ed817a28bf34d90e691d6df62c223b7e08873b710",
 }
 """SHA-256 of every schema file ever shipped. Records written with them are in the log for ever: a change is a new
 file under the next version, never another sum here."""
@@ -108,7 +109,8 @@ def test_kinds_are_in_exactly_one_family() -> None:
     assert len(set(KINDS)) == len(KINDS) == sum(map(len, FAMILIES.values()))
     assert set(FAMILY_OF) == set(KINDS)
     assert set(FAMILIES) == set(Family)
-    assert {"review_due", "model_activated"} == RESERVED_KINDS
+    assert {"review_due", "model_activated", "case_step"} == RESERVED_KINDS
+    assert set(NOT_FOLDED) < RESERVED_KINDS
 
 
 def test_the_edge_takes_every_kind_that_is_not_reserved() -> None:
