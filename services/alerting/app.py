@@ -87,8 +87,14 @@ class _Desk:
     async def get_permission(self, request: Request) -> Response:
         """``GET /v1/customers/{id}/survey-permission``."""
         customer = request.path_params["customer_id"]
-        facts = await self._wait(self._ports.reader.survey_facts, customer)
-        answer = permission(facts, self._ports.guard(), self._ports.now_us())
+        try:
+            facts = await self._wait(self._ports.reader.survey_facts, customer)
+            answer = permission(facts, self._ports.guard(), self._ports.now_us())
+        except _AnswerError:
+            raise
+        except Exception as error:  # whatever it is, nobody may take it for a permission
+            _log.error("survey permission cannot be told", exc_info=error)
+            raise _unavailable("It cannot be told; do not ask the customer now.") from error
         return _json(
             {
                 "customer_id": customer,
@@ -116,8 +122,19 @@ class _Desk:
         """``POST /v1/cases/{id}/close``."""
         body = await _body(request, Close)
         case = await self._case(request)
-        more = {"note": body.note, "complaint": body.complaint, "contacted": body.contacted}
-        return await self._append(case, lambda at_us: cases.close(case, body.outcome, body.by, at_us, **more))
+
+        def records_at(at_us: int) -> tuple[bytes, ...]:
+            return cases.close(
+                case,
+                body.outcome,
+                body.by,
+                at_us,
+                note=body.note,
+                complaint=body.complaint,
+                contacted=body.contacted,
+            )
+
+        return await self._append(case, records_at)
 
     # Links of calls.
 

@@ -31,7 +31,7 @@ class Asked:
 class StepTaken:
     """One step of a case, as it stands in the log."""
 
-    at_us: int
+    taken_us: int
     step: str
     by: str
     owner: str

@@ -97,10 +97,7 @@ class CaseTables:
     def alerts(self, asked: Asked) -> list[dict[str, Any]]:
         """`CaseReader.alerts`."""
         rows = self._page("alerts", ALERT_COLUMNS, ALERT_FILTERS, "fired_at", "alert_id", asked)
-        named = [dict(zip(ALERT_COLUMNS, row, strict=True)) for row in rows]
-        return [
-            {name: us(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in named
-        ]
+        return [dict(zip(ALERT_COLUMNS, map(_plain, row), strict=True)) for row in rows]
 
     def cases(self, asked: Asked) -> list[Case]:
         """`CaseReader.cases`."""
@@ -155,8 +152,11 @@ def us(moment: datetime) -> int:
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
+def _plain(value: Any) -> Any:
+    return us(value) if isinstance(value, datetime) else value
+
+
 def _case(row: Sequence[Any]) -> Case:
-    values = [us(value) if isinstance(value, datetime) else value for value in row]
-    named = dict(zip(_CASE_COLUMNS, values, strict=True))
+    named: dict[str, Any] = dict(zip(_CASE_COLUMNS, map(_plain, row), strict=True))
     named["state"], named["overdue"] = CaseState(named["state"]), bool(named["overdue"])
     return Case(*named.values())

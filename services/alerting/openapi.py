@@ -16,7 +16,7 @@ _TEXT, _NUMBER, _WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integ
 def openapi_document(*, with_keys: bool) -> dict[str, Any]:
     """OpenAPI 3.1. ``with_keys``: an API key is asked for."""
     bodies = {shape.__name__: shape.model_json_schema() for shape in (Acknowledge, Assign, Close)}
-    secured = [{"bearer": []}, {"key": []}] if with_keys else []
+    secured: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}] if with_keys else []
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -80,7 +80,7 @@ def _shapes() -> dict[str, Any]:
     told = dict.fromkeys(("customer_id", "rule", "severity", "owner", "summary", "band", "segment"), _TEXT)
     told |= dict.fromkeys(("risk", "score", "value_at_risk"), _NUMBER)
     reason = {"type": "object", "properties": {"reason": _TEXT, "log_odds": _NUMBER}}
-    step = dict.fromkeys(("step", "by", "owner", "outcome", "note"), _TEXT) | {"at": _TIME}
+    step = dict.fromkeys(("step", "by", "owner", "outcome", "note"), _TEXT) | {"taken_at": _TIME}
     case_times = ("opened_at", "due_at", "acknowledged_at", "closed_at", "resolved_at")
     shapes = {
         "Alert": told

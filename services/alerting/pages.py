@@ -41,14 +41,17 @@ _FRAME: Final = """<!doctype html>
 <dl><dt>customer</dt><dd>{{ case.customer_id }}</dd>
 <dt>what</dt><dd>{{ case.summary }}</dd>
 <dt>rule</dt><dd>{{ case.rule }} ({{ case.severity }})</dd>
-<dt>risk</dt><dd>{{ "%.0f"|format(100 * case.risk) }} % ({{ case.band }}), value at risk {{ "%.2f"|format(case.value_at_risk) }}</dd>
+<dt>risk</dt><dd>{{ "%.0f"|format(100 * case.risk) }} % ({{ case.band }}),
+value at risk {{ "%.2f"|format(case.value_at_risk) }}</dd>
 <dt>owner</dt><dd>{{ case.owner or "nobody" }}</dd>
-{% if due %}<dt>due</dt><dd{% if case.overdue %} class="late"{% endif %}>{{ due }}{% if case.overdue %}, overdue{% endif %}</dd>
+{% if due %}
+<dt>due</dt><dd{% if case.overdue %} class="late"{% endif %}>{{ due }}{{ ", overdue" if case.overdue else "" }}</dd>
 {% endif %}
 <dt>state</dt><dd>{{ state }}</dd></dl>
 {% endif %}
 {% if action %}
-<form method="post" action="{{ action }}"><label>Your name <input name="by" maxlength="{{ longest }}" autocomplete="name"></label>
+<form method="post" action="{{ action }}">
+<label>Your name <input name="by" maxlength="{{ longest }}" autocomplete="name"></label>
 <br><button type="submit">Acknowledge</button></form>
 {% endif %}
 </body></html>
