@@ -35,8 +35,8 @@ FALSE_ALARMS: Final = 0.01
 """Of windows in which nothing has changed, the share that fires for any part: one day in 100."""
 LEAVE_CHANCE: Final = 0.2
 """A part resolves when its window is no more unusual than this."""
-LEAST_POINTS: Final = 2.0
-"""Differences below this, in points of the experience score, call nobody, however sure they are."""
+LEAST_CHANGE: Final = 0.1
+"""Smaller differences call nobody, however sure they are. In units of valence: 5 points of the experience score."""
 LEAST_WINDOWS: Final = 4
 """Of the past; below that there is no telling by how much windows differ."""
 LIKE_WINDOWS: Final = 6
@@ -59,7 +59,7 @@ class FocusRule:
     customers_at_least: int = 50
     """Customers behind the window; a window of the past counts from half of them on."""
     false_alarms: float = FALSE_ALARMS
-    least_points: float = LEAST_POINTS
+    change_at_least: float = LEAST_CHANGE
     cooldown_us: int = 0
     answer_within_us: int = 0
     severity: Severity = "warning"
@@ -112,11 +112,6 @@ class Observation:
     readings: int
     found: Comparison
     adjusted: float
-
-    @property
-    def points(self) -> float:
-        """By how much it is off its usual, in points; positive is worse for haphazardness, better for what is felt."""
-        return self.found.difference * POINTS
 
 
 def observe(rule: FocusRule, windows: pl.DataFrame, end_us: int, states: Mapping[str, FocusState]) -> list[Observation]:
@@ -188,16 +183,17 @@ def subject_of(rule: FocusRule, part: str) -> str:
     return f"{rule.by}={part}"
 
 
-def _worse_points(rule: FocusRule, seen: Observation) -> float:
-    return seen.points if rule.measure == "haphazardness" else -seen.points
+def _worse_by(rule: FocusRule, seen: Observation) -> float:
+    difference = seen.found.difference
+    return difference if rule.measure == "haphazardness" else -difference
 
 
 def _bad(rule: FocusRule, seen: Observation) -> bool:
-    return seen.adjusted <= rule.false_alarms and _worse_points(rule, seen) >= rule.least_points
+    return seen.adjusted <= rule.false_alarms and _worse_by(rule, seen) >= rule.change_at_least
 
 
 def _over(rule: FocusRule, seen: Observation, end_us: int, state: FocusState) -> bool:
-    better = seen.found.chance > LEAVE_CHANCE or _worse_points(rule, seen) < rule.least_points / 2.0
+    better = seen.found.chance > LEAVE_CHANCE or _worse_by(rule, seen) < rule.change_at_least / 2.0
     return better or _usual_by_now(rule, end_us, state)
 
 
@@ -233,7 +229,7 @@ def _turn(
             "measure": rule.measure,
             "value": seen.found.value,
             "usual": seen.found.usual,
-            "points": seen.points,
+            "change": seen.found.difference,
             "chance": seen.found.chance,
             "chance_adjusted": seen.adjusted,
             "customers": float(seen.customers),
@@ -252,7 +248,7 @@ def _turn(
 def _summary(rule: FocusRule, seen: Observation, end_us: int, fired_us: int, *, firing: bool) -> str:
     value, usual = (_in_points(rule, x) for x in (seen.found.value, seen.found.usual))
     felt = "customer" if seen.customers == 1 else "customers"
-    behind = f"{seen.customers:,} {felt} in the {_length(rule.window_us)} until {_iso(end_us)}"
+    behind = f"{seen.customers:,} {felt} {_when(rule, end_us)}"
     what = f"{rule.by.capitalize()} {seen.part}"
     if firing:
         how = "is felt worse than usual" if rule.measure == "felt" else "is felt more haphazardly than usual"
@@ -266,6 +262,12 @@ def _summary(rule: FocusRule, seen: Observation, end_us: int, fired_us: int, *, 
 
 def _in_points(rule: FocusRule, value: float) -> float:
     return POINTS + POINTS * value if rule.measure == "felt" else POINTS * value
+
+
+def _when(rule: FocusRule, end_us: int) -> str:
+    if rule.window_us == DAY_US:
+        return f"on {_iso(end_us - DAY_US)[:10]}"
+    return f"in the {_length(rule.window_us)} until {_iso(end_us)}"
 
 
 def _length(length_us: int) -> str:
