@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import NormalDist
 from typing import Final, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.stats import false_discovery_control
 from services.alerting.alert import Alert, Turn, stable_id
 from services.alerting.document import Severity
 from services.alerting.focus_measure import POINTS, Comparison, Measure, compare, measured
+from services.alerting.rules.model import Focus
 
 By = Literal["touchpoint", "channel"]
 
@@ -31,8 +33,8 @@ FIRST_MONDAY_US: Final = 4 * DAY_US
 """Windows begin at this Monday and its multiples, so that weeks begin on Mondays and days at midnight, UTC."""
 SETTLING_US: Final = 300_000_000
 """After the end of a window, until the tables surely have what was received in it. A longer lag must be waited for."""
-FALSE_ALARMS: Final = 0.01
-"""Of windows in which nothing has changed, the share that fires for any part: one day in 100."""
+STANDARD_ERRORS: Final = 3.0
+"""Beyond the usual; with it, of windows in which nothing has changed, one in 740 fires for any part."""
 LEAVE_CHANCE: Final = 0.2
 """A part resolves when its window is no more unusual than this."""
 LEAST_CHANGE: Final = 0.1
@@ -58,12 +60,36 @@ class FocusRule:
     """Length of the past."""
     customers_at_least: int = 50
     """Customers behind the window; a window of the past counts from half of them on."""
-    false_alarms: float = FALSE_ALARMS
+    standard_errors: float = STANDARD_ERRORS
     change_at_least: float = LEAST_CHANGE
     cooldown_us: int = 0
     answer_within_us: int = 0
     severity: Severity = "warning"
     owner: str = ""
+
+    @classmethod
+    def of(cls, focus: Focus) -> FocusRule:
+        """As the rules file says it."""
+        return cls(
+            name=focus.name,
+            by=focus.by,
+            measure=focus.measure,
+            window_us=focus.window_us,
+            against_us=focus.against_us,
+            customers_at_least=focus.customers_at_least,
+            change_at_least=focus.change_at_least,
+            standard_errors=focus.standard_errors,
+            cooldown_us=focus.cooldown_us,
+            answer_within_us=focus.answer_within_us,
+            severity=focus.severity,
+            owner=focus.owner,
+        )
+
+    @property
+    def false_alarms(self) -> float:
+        """Of windows in which nothing has changed, the share that may fire for any part: the chance of so many
+        standard errors."""
+        return NormalDist().cdf(-self.standard_errors)
 
 
 @dataclass(frozen=True, slots=True)
