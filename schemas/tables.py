@@ -336,6 +336,21 @@ ALERT_ATTEMPTS: Final = _table(
     ("next_at", TIME, "When it is tried again; 1970: not"),
 )
 
+INFERRED_EXPERIENCE: Final = _table(
+    "inferred_experience",
+    ("customer_id", "String", "Whose journey it is"),
+    ("journey_id", "String", "The journey, as its events have it"),
+    ("journey", "LowCardinality(String)", "What sort of journey: onboarding, claim; empty when not told"),
+    ("last_touchpoint", "LowCardinality(String)", "Last step of it that was known by happened_at"),
+    ("happened_at", TIME, "When it was asked about, or would have been; facts are those known then"),
+    ("inferred_at", TIME, "When it was inferred; the latest row of a journey counts"),
+    ("asked", "Bool", "True if the customer was asked and has not answered, false if nobody asked"),
+    ("chance_bad", "Float64", "Inferred chance of a bad rating, 0 to 1; nothing that was felt"),
+    ("average_chance", "Float64", "The same for the average journey learnt from; reasons lead from it to chance_bad"),
+    ("reasons", "Array(Tuple(reason String, log_odds Float64))", "Signed contributions in log-odds, largest first"),
+    ("model_version", "LowCardinality(String)", "What inferred it"),
+)
+
 TABLES: Final[tuple[Table, ...]] = (
     TOUCHPOINTS,
     CUSTOMER_STATE,
@@ -351,4 +366,5 @@ TABLES: Final[tuple[Table, ...]] = (
     ALERT_LOG,
     ALERT_CALLS,
     ALERT_ATTEMPTS,
+    INFERRED_EXPERIENCE,
 )

@@ -39,6 +39,11 @@ COMMANDS: dict[str, Entry] = {
     ),
     "models": Entry("services.cli.learning.models", "models", "The risk models: list, show, compare, activate, check."),
     "risk": Entry("services.cli.learning.risk", "risk", "How likely each customer is to leave, as of a date."),
+    "infer": Entry(
+        "services.cli.learning.infer",
+        "infer",
+        "How journeys that nobody rated may have felt, kept apart from what was.",
+    ),
     "alerts": Entry("services.cli.alerting.app", "alerts", "Who must hear what: check the rules of alerting."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),

@@ -18,7 +18,7 @@ from services.learning import ridge
 from services.learning.errors import BadHistory, ModelMismatch, TooLittle
 from services.learning.evidence import LEAST_OUTCOMES, LEAST_ROWS, STRENGTHS, WINSOR, enough
 from services.learning.judging import LIMIT
-from services.learning.measures import Quality, losses, quality
+from services.learning.measures import Draws, Interval, Quality, bootstrap, losses, quality
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -26,6 +26,10 @@ Mask = npt.NDArray[np.bool_]
 BENDS: Final = (0, 1, 3)
 BLOCKS: Final = 4
 """Journeys in order of time are cut into so many blocks; each but the first is judged by models of earlier ones."""
+JUDGED_SHARE: Final = 0.25
+"""So many of the journeys, the latest, are held out to judge by."""
+LEAST_JUDGED: Final = 5
+"""Of either answer among those."""
 _INTERCEPT_PENALTY: Final = 1e-3
 
 
@@ -172,3 +176,78 @@ def log_odds(model: InferredModel, facts: pl.DataFrame) -> Floats:
     """
     terms = (_terms(facts, model.facts) - np.array(model.means)) / np.array(model.scales)
     return np.asarray(np.clip(model.intercept + terms @ np.array(model.coefficients), -LIMIT, LIMIT))
+
+
+def contributions(model: InferredModel, facts: pl.DataFrame) -> tuple[float, dict[str, Floats]]:
+    """Log-odds of the average journey learnt from, and what each fact adds for each journey (n,).
+
+    ``average + sum of contributions = log_odds``, exactly but for rounding: what lies beyond the limit is taken from
+    all in proportion. Raises as `log_odds` does.
+    """
+    terms = (_terms(facts, model.facts) - np.array(model.means)) / np.array(model.scales) * np.array(model.coefficients)
+    free = terms.sum(axis=1)
+    average = float(np.clip(model.intercept, -LIMIT, LIMIT))
+    held = log_odds(model, facts) - average
+    share = np.divide(held, free, out=np.ones(len(free)), where=np.abs(free) > 0.0)
+    found, at = {}, 0
+    for fact in model.facts:
+        width = 2 + len(fact.bends)
+        found[fact.name] = np.asarray(terms[:, at : at + width].sum(axis=1) * share)
+        at += width
+    return average, found
+
+
+class Judged(BaseModel):
+    """How a model of earlier journeys did on later ones, beside the share of bad answers known by then.
+
+    ``gain``: log-loss of the share less that of the model, per journey.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    since_us: int
+    learnt_from: int
+    measured: Quality
+    base: Quality
+    gain: Interval
+
+    @property
+    def better(self) -> bool:
+        """The model beats the base rate, by more than chance explains."""
+        return self.gain.low > 0.0
+
+
+def judge(
+    facts: pl.DataFrame,
+    bad: Floats,
+    asked_us: npt.NDArray[np.int64],
+    answered_us: npt.NDArray[np.int64],
+    customer: npt.NDArray[np.int64],
+    *,
+    draws: Draws,
+) -> Judged:
+    """Learn from the first three quarters by time of asking, all choices included, and judge on the last quarter.
+
+    ``customer``: a number for each customer; the interval of the gain is a bootstrap over them. Raises `TooLittle`
+    where the earlier part teaches nothing, or the later one has too few answers of either sort to judge by.
+    """
+    since_us = int(np.sort(asked_us)[int(len(asked_us) * (1.0 - JUDGED_SHARE))]) if len(asked_us) else 0
+    past, later = (asked_us < since_us) & (answered_us < since_us), asked_us >= since_us
+    if not enough(bad[past]) or min(bad[later].sum(), (1.0 - bad[later]).sum()) < LEAST_JUDGED:
+        raise TooLittle(
+            f"{len(bad):,} journeys have a rating and a step before it, {int(bad.sum()):,} of them bad; when the last "
+            f"quarter was asked, {int(past.sum()):,} were answered, {int(bad[past].sum()):,} of them bad. Learning takes "
+            f"at least {LEAST_ROWS} by then, {LEAST_OUTCOMES} of them bad and {LEAST_OUTCOMES} not, and judging "
+            f"{LEAST_JUDGED} of either in that quarter: ask more customers, over a longer time, or wait"
+        )
+    model = fit(facts, bad, asked_us, answered_us, since_us, version="judged")
+    label, odds = bad[later], log_odds(model, facts.filter(pl.Series(later)))
+    left = float(bad[past].sum())
+    share = np.full(len(label), np.log((left + 0.5) / (past.sum() - left + 0.5)))
+    return Judged(
+        since_us=since_us,
+        learnt_from=int(past.sum()),
+        measured=quality(label, odds),
+        base=quality(label, share),
+        gain=bootstrap(losses(label, share) - losses(label, odds), customer[later], draws),
+    )

@@ -16,6 +16,7 @@ from schemas.kinds import KINDS, RESERVED_KINDS
 from schemas.scalars import MICROS
 from schemas.tables import DATABASE, DIMENSIONS, TOUCHPOINTS
 from services.learning.activity import DAY_US
+from services.learning.journeys import AGAINST_PROMISE, PROMISED
 from services.scoring.fold import MONEY_SIGN
 
 _WEIGHT: Final = "(" + " + ".join(f"t.{dimension}_weight" for dimension in DIMENSIONS) + ")"
@@ -33,6 +34,18 @@ FELT: Final = (
 """What experience is worked out from, besides."""
 SHOWN: Final = ("journey", "valence")
 """What a report shows moments of truth by, besides."""
+JOURNEYS: Final = (
+    *LEARNT_FROM,
+    "touchpoint",
+    "journey_id",
+    "journey",
+    "metric",
+    "rating",
+    "outcome",
+    "promised",
+    "against",
+)
+"""What inferred experience is learnt from."""
 
 COLUMNS: Final[dict[str, str]] = {
     "customer_id": "t.customer_id",
@@ -47,13 +60,16 @@ COLUMNS: Final[dict[str, str]] = {
     "rating": "t.rating",
     "outcome": "toString(t.outcome)",
     "case_id": "t.case_id",
+    "promised": f"toFloat64OrNull(t.attributes['{PROMISED}'])",
+    "against": f"toFloat64OrNull(t.attributes['{AGAINST_PROMISE}'])",
     "valence": f"multiIf(t.kind != 'review', if({_WEIGHT} > 0, {_SUM} / {_WEIGHT}, NULL), "
     "t.metric = 'stars', (t.rating - 3) / 2, t.metric = 'sentiment', t.rating, NULL)",
     **{f"{dimension}_{part}": f"t.{dimension}_{part}" for dimension in DIMENSIONS for part in ("valence", "weight")},
 }
 """Columns that can be asked for, and how the table gives them. ``occurred_at``: UTC microseconds. ``amount``: units of
 the currency, refunds negative, null where there is no money. ``valence``: weighted mean over the dimensions, null where
-nothing was felt. Texts are empty where the event has none."""
+nothing was felt. ``promised``, ``against``: days, attributes that `services.learning.journeys` names. Texts are empty
+where the event has none."""
 _FEW_VALUES: Final = ("kind", "touchpoint", "channel", "journey", "metric", "outcome")
 """Columns with few different texts: kept as codes."""
 

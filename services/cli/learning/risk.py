@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -22,6 +21,7 @@ from services.cli.learning.asking import (
     some_events,
     tables,
 )
+from services.cli.learning.csv_file import STDOUT, writable, write_csv
 from services.cli.learning.experience import experience_of
 from services.cli.learning.history import FELT, LEARNT_FROM, Tables, read_history
 from services.cli.settings import load_settings
@@ -30,7 +30,6 @@ from services.learning.model import LearntModel
 
 EVERYTHING: Final = "all"
 """Stands in the column dataset where none was named."""
-STDOUT: Final = "-"
 
 
 def risk(
@@ -74,11 +73,11 @@ def risk(
     """
     moments = [(given, moment_us(given)) for given in asof]
     kinds = kinds_of(activity, more_kinds)
-    _writable(out)
+    writable(out)
     settings = load_settings()
     with tables(settings) as client:
         found = [predicted(client, given, at_us, horizon, kinds, dataset) for given, at_us in moments]
-    _write(pl.concat(found), out)
+    write_csv(pl.concat(found), out)
 
 
 def predicted(
@@ -136,28 +135,3 @@ def checked(judged: pl.DataFrame) -> pl.DataFrame:
             ExitCode.NO,
         )
     return judged
-
-
-def _writable(out: Path) -> None:
-    """CommandError at once, not after the work."""
-    if str(out) == STDOUT:
-        return
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
-        raise CommandError(f"--out {out} {what}: name a file in a folder that exists", ExitCode.WRONG_USE)
-
-
-def _write(rows: pl.DataFrame, out: Path) -> None:
-    if str(out) == STDOUT:
-        sys.stdout.write(rows.write_csv())
-        sys.stdout.flush()
-        return
-    # A file that is there is whole.
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        rows.write_csv(partial)
-        partial.replace(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CommandError(f"{out} cannot be written: {error.strerror}", ExitCode.WRONG_USE) from error
-    say(f"{rows.height:,} rows in {out}")
