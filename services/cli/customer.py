@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from infra.clickhouse.client import ClickHouse
+from infra.clickhouse.inferred import Inference, inferred_of
 from schemas.scalars import MICROS
 from schemas.tables import DATABASE, DIMENSIONS
 from services.cli.console import CommandError, ExitCode, paint, print_json, print_table, say
@@ -58,6 +59,8 @@ _FELT: Final = tuple(f"{dimension}_{part}" for part in ("valence", "weight") for
 MAX_EVENTS: Final = 100_000
 """The story is told from the first event on; whoever has more is told from here."""
 TEXT_CHARS: Final = 60
+INFERRED_SHOWN: Final = 3
+"""Inferences that a person is shown, the latest; the document has all."""
 
 Teller = Callable[[Sequence[FeltEvent]], list[Moment]]
 
@@ -87,6 +90,8 @@ class Story:
     scores: dict[str, Any]
     steps: list[Step]
     open_cases: list[OpenCase]
+    inferred: list[Inference]
+    """How journeys that nobody rated may have felt, the latest first; no part of the scores."""
 
 
 def customer(
@@ -95,6 +100,8 @@ def customer(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Tell one customer's story: score and risk as of now, why, what is open, and what each touchpoint did.
+
+    What `touchstone infer` found stands apart, marked as inferred.
 
     touchstone customer C-10482
 
@@ -128,7 +135,7 @@ def read_story(client: ClickHouse, customer_id: str, teller: Teller = tell) -> S
     facts = [dict(zip(_FACTS, event, strict=False)) for event in events]
     moments = teller([_felt(event) for event in events])
     steps = [Step(fact, moment) for fact, moment in zip(facts, moments, strict=True)]
-    return Story(dict(zip(SCORES, rows[0], strict=True)), steps, _open_cases(facts))
+    return Story(dict(zip(SCORES, rows[0], strict=True)), steps, _open_cases(facts), inferred_of(client, customer_id))
 
 
 def _felt(event: Sequence[Any]) -> FeltEvent:
@@ -172,6 +179,10 @@ def print_story(story: Story, limit: int) -> None:
         print(
             f"open     {visible(case.case_id) or 'complaint'} since {case.opened_at:%Y-%m-%d}, {case.touchpoint}{said}"
         )
+    for found in story.inferred[:INFERRED_SHOWN]:
+        print(_inferred(found))
+    if len(story.inferred) > INFERRED_SHOWN:
+        print(f"         and {len(story.inferred) - INFERRED_SHOWN:,} earlier ones, in view inferred_journeys")
     span = f"{scores['first_event_at']:%Y-%m-%d} to {scores['last_event_at']:%Y-%m-%d}"
     print(f"events   {scores['events']:,} from {span}, net spend {scores['spend']:,.2f}\n")
     shown = story.steps[-limit:]
@@ -180,6 +191,17 @@ def print_story(story: Story, limit: int) -> None:
     )
     if len(story.steps) > len(shown):
         say(f"{len(story.steps) - len(shown):,} earlier ones; --limit shows more")
+
+
+def _inferred(found: Inference) -> str:
+    name = visible(found.journey or found.last_touchpoint)
+    why = f": {visible(found.reasons[0][0])}" if found.reasons else ""
+    silence = "did not answer" if found.asked else "was not asked"
+    return (
+        f"inferred {found.chance_bad:.0%} chance of a bad rating ({found.average_chance:.0%} on average) for {name} "
+        f"{visible(found.journey_id)} of {found.happened_at:%Y-%m-%d}{why}\n"
+        f"         not felt: the customer {silence}; no part of score or risk"
+    )
 
 
 def _line(step: Step) -> list[str]:
@@ -212,6 +234,13 @@ def _document(story: Story, limit: int) -> dict[str, Any]:
         **{name: _json(value) for name, value in story.scores.items()},
         "reasons": [{"reason": reason, "log_odds": log_odds} for reason, log_odds in story.scores["reasons"]],
         "open_cases": [{name: _json(value) for name, value in asdict(case).items()} for case in story.open_cases],
+        "inferred_never_felt": [
+            {
+                **{name: _json(value) for name, value in asdict(found).items()},
+                "reasons": [{"reason": reason, "log_odds": log_odds} for reason, log_odds in found.reasons],
+            }
+            for found in story.inferred
+        ],
         "touchpoints": [
             {
                 **{name: _json(value) for name, value in step.facts.items()},

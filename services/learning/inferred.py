@@ -235,10 +235,10 @@ def judge(
     past, later = (asked_us < since_us) & (answered_us < since_us), asked_us >= since_us
     if not enough(bad[past]) or min(bad[later].sum(), (1.0 - bad[later]).sum()) < LEAST_JUDGED:
         raise TooLittle(
-            f"{len(bad):,} journeys have a rating and a step before it, {int(bad.sum()):,} of them bad; when the last "
-            f"quarter was asked, {int(past.sum()):,} were answered, {int(bad[past].sum()):,} of them bad. Learning takes "
-            f"at least {LEAST_ROWS} by then, {LEAST_OUTCOMES} of them bad and {LEAST_OUTCOMES} not, and judging "
-            f"{LEAST_JUDGED} of either in that quarter: ask more customers, over a longer time, or wait"
+            f"{len(bad):,} journeys have a rating and a step before it, {int(bad.sum()):,} of them bad; when the "
+            f"last quarter was asked, {int(past.sum()):,} were answered, {int(bad[past].sum()):,} of them bad. "
+            f"Learning takes at least {LEAST_ROWS} by then, {LEAST_OUTCOMES} of them bad and {LEAST_OUTCOMES} not, and "
+            f"judging {LEAST_JUDGED} of either in that quarter: ask more customers, over a longer time, or wait"
         )
     model = fit(facts, bad, asked_us, answered_us, since_us, version="judged")
     label, odds = bad[later], log_odds(model, facts.filter(pl.Series(later)))

@@ -35,10 +35,10 @@ def event(kind: str, **more: Any) -> tuple[Any, ...]:
 
 
 class Tables:
-    """Answers the two queries of a story; events come latest first."""
+    """Answers the three queries of a story; events come latest first."""
 
-    def __init__(self, events: list[tuple[Any, ...]]) -> None:
-        self.events = events
+    def __init__(self, events: list[tuple[Any, ...]], inferred: list[tuple[Any, ...]] | None = None) -> None:
+        self.events, self.inferred = events, inferred or []
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         assert parameters is not None
@@ -58,6 +58,8 @@ class Tables:
                 "last_activity_at": AT,
             }
             return [tuple(scores.values())]
+        if "inferred_experience" in sql:
+            return self.inferred
         return self.events[::-1]
 
 
@@ -104,6 +106,25 @@ def test_each_touchpoint_says_how_it_moved_the_score(capsys: pytest.CaptureFixtu
     [incident, interaction] = capsys.readouterr().out.splitlines()[-2:]
     assert incident.split()[-2:] == ["-8.5", "52"]
     assert interaction.split()[-1] == "52"
+
+
+def test_what_was_inferred_stands_apart_and_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ("J-1\x1b", "", "delivery", AT, False, 0.41, 0.11, [("delivery after 20 days", 1.2)], "inferred-20260301-0a")
+    tables = Tables([event("interaction")], [row, *[(*row[:4], True, *row[5:])] * 3])
+    told = read_story(tables, "c-1")  # type: ignore[arg-type]  # by shape
+    print_story(told, 10)
+    out = capsys.readouterr().out
+    assert (
+        "inferred 41% chance of a bad rating (11% on average) for delivery J-1\\x1b of 2026-03-01: delivery after"
+        in out
+    )
+    assert "not felt: the customer was not asked; no part of score or risk" in out
+    assert out.count("did not answer") == 2
+    assert "and 1 earlier ones, in view inferred_journeys" in out
+    document = _document(told, 1)["inferred_never_felt"]
+    assert len(document) == 4
+    assert document[0]["reasons"] == [{"reason": "delivery after 20 days", "log_odds": 1.2}]
+    assert document[0]["happened_at"] == AT.isoformat()
 
 
 def test_only_the_latest_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from services.learning import inferred
 from services.learning.errors import BadHistory, ModelMismatch, TooLittle
 from services.learning.inferred import InferredModel
 from services.learning.journeys import journey_facts
+from services.learning.judging import LIMIT
 from services.learning.measures import auc
 
 DAY_US = 86_400_000_000
@@ -104,3 +105,62 @@ def test_facts_are_those_known_at_the_moment() -> None:
         7.0,
     )
     assert done["amount"] == 50.0
+
+
+def _draws() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_contributions_add_up_to_the_log_odds() -> None:
+    facts, bad, asked = _journeys(1500)
+    model = inferred.fit(facts, bad, asked, asked, 1000 * DAY_US, version="t")
+    average, added = inferred.contributions(model, facts)
+    assert set(added) == {"late", "weight"}
+    np.testing.assert_allclose(average + sum(added.values()), inferred.log_odds(model, facts), atol=1e-12)
+    steep = model.model_copy(update={"coefficients": tuple(100.0 * c for c in model.coefficients)})
+    average, added = inferred.contributions(steep, facts)
+    odds = inferred.log_odds(steep, facts)
+    assert np.abs(odds).max() == LIMIT
+    np.testing.assert_allclose(average + sum(added.values()), odds, atol=1e-9)
+
+
+def test_a_model_is_judged_on_later_journeys_beside_the_base_rate() -> None:
+    facts, bad, asked = _journeys(3000)
+    customer = np.arange(3000)
+    found = inferred.judge(facts, bad, asked, asked + DAY_US, customer, draws=_draws)
+    assert found.better
+    assert (found.measured.n, found.since_us) == (750, int(asked[2250]))
+    assert found.learnt_from == 2250 - 20  # the answer came a day later
+    assert found.base.auc == 0.5
+    assert found.measured.brier < found.base.brier
+    # Later answers change what it is judged by, not what it has learnt.
+    other = bad.copy()
+    other[2250:] = 1.0 - other[2250:]
+    assert not inferred.judge(facts, other, asked, asked + DAY_US, customer, draws=_draws).better
+
+
+def test_facts_that_tell_nothing_are_not_better_than_the_base_rate() -> None:
+    facts, bad, asked = _journeys(1500)
+    shuffled = np.random.default_rng(3).permutation(bad)
+    assert not inferred.judge(facts, shuffled, asked, asked, np.arange(1500), draws=_draws).better
+
+
+@pytest.mark.parametrize(
+    "what", ["none", "one", "one class", "all at once", "answers too late", "last quarter all good"]
+)
+def test_too_little_to_judge_is_refused_with_the_remedy(what: str) -> None:
+    facts, bad, asked = _journeys(600)
+    answered = asked + 1
+    if what in {"none", "one"}:
+        n = int(what == "one")
+        facts, bad, asked, answered = facts[:n], bad[:n], asked[:n], answered[:n]
+    if what == "one class":
+        bad = np.zeros(600)
+    if what == "all at once":
+        asked, answered = np.full(600, 7 * DAY_US), np.full(600, 7 * DAY_US + 1)
+    if what == "answers too late":
+        answered = asked + 1000 * DAY_US
+    if what == "last quarter all good":
+        bad = np.where(np.arange(600) < 450, bad, 0.0)
+    with pytest.raises(TooLittle, match="ask more customers"):
+        inferred.judge(facts, bad, asked, answered, np.arange(len(bad)), draws=_draws)
