@@ -1,8 +1,8 @@
 """Journeys as occasions to be asked: where a rating was given, and where it can only be inferred.
 
 A journey is looked at from the moment its rating was asked for. Where nobody asked, that is the moment at which it
-usually would have been: as long after its last step as others were asked after that step. Facts are operational steps;
-what the customer said and that we asked are no steps.
+usually would have been: as long after a step as others are asked who get no further in that time. Facts are operational
+steps; what the customer said and that we asked are no steps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 from services.learning.activity import DAY_US
 from services.learning.errors import BadHistory, TooLittle
 from services.learning.journeys import AGAINST_PROMISE, PROMISED, journey_facts
+from services.learning.waits import usual_waits
 
 BAD_AT_MOST: Final = {"nps": 6.0, "csat": 2.0, "ces": 3.0, "stars": 2.0}
 """Ratings up to here are bad. Sentiment is read out of text by a machine and is no answer."""
@@ -27,8 +28,6 @@ MOST_DAYS: Final = 36_525
 """Longer promises, or longer delays, are taken for mistakes."""
 WRONG: Final = " went wrong"
 """Ends the name of a step that failed, was abandoned, or was an incident."""
-LEAST_WAITS: Final = 20
-"""With fewer journeys asked after a step, the wait after any step is taken."""
 LEAST_OF_A_SORT: Final = 30
 """Sorts of journey (column journey) with fewer ratings are not inferred: they may be unlike those that were rated."""
 
@@ -181,20 +180,33 @@ def _as_usual(table: pl.DataFrame, steps: pl.DataFrame, as_of_us: int) -> pl.Dat
     told, untold = table.filter(pl.col("asked_us").is_not_null()), table.filter(pl.col("asked_us").is_null())
     if untold.is_empty():
         return table
-    waits = (
-        _last_known(told, steps)
-        .join(told.select("key", "asked_us"), on="key")
-        .select("touchpoint", (pl.col("asked_us") - pl.col("at_us")).clip(lower_bound=0).alias("wait_us"))
+    known = steps.join(told.select("key", "known_us", "asked_us"), on="key").filter(
+        pl.col("occurred_at") <= pl.col("known_us")
     )
-    usual = waits.get_column("wait_us").median()
-    by_step = (
-        waits.group_by("touchpoint")
-        .agg(pl.col("wait_us").median().cast(pl.Int64), pl.len().alias("n"))
-        .filter(pl.col("n") >= LEAST_WAITS)
+    at, touchpoint = pl.col("occurred_at"), pl.col("touchpoint")
+    waits = usual_waits(known)
+    by_step = pl.DataFrame(
+        {"touchpoint": list(waits), "wait_us": list(waits.values())},
+        schema={"touchpoint": pl.String, "wait_us": pl.Int64},
     )
-    last = _last_known(untold.with_columns(known_us=pl.lit(as_of_us)), steps).join(by_step, on="touchpoint", how="left")
-    wait = pl.col("wait_us").fill_null(int(usual) if isinstance(usual, int | float) else 0)
-    due = last.select("key", (pl.col("at_us") + wait).alias("due_us"))
+    after_last = known.group_by("key").agg((pl.col("asked_us").first() - at.max()).alias("wait_us"))
+    usual = after_last.get_column("wait_us").clip(lower_bound=0).median()
+    due = (
+        steps.join(untold.select("key"), on="key")
+        .join(by_step, on="touchpoint", how="left")
+        .sort("key", at, touchpoint)
+        .with_columns(next_us=at.shift(-1).over("key"))
+        .with_columns(
+            # After the last step there is always a moment; before that only where one is usual.
+            wait_us=pl.when(pl.col("next_us").is_null())
+            .then(pl.col("wait_us").fill_null(int(usual) if isinstance(usual, int | float) else 0))
+            .otherwise("wait_us")
+        )
+        .select("key", "next_us", due_us=at + pl.col("wait_us"))
+        .filter(pl.col("next_us").is_null() | (pl.col("due_us") < pl.col("next_us")))
+        .group_by("key")
+        .agg(pl.col("due_us").min())
+    )
     placed = untold.join(due, on="key", how="left").with_columns(asked_us="due_us", known_us="due_us").drop("due_us")
     return pl.concat([told, placed.select(told.columns)])
 

@@ -4,13 +4,13 @@
 CREATE OR REPLACE VIEW touchstone.inferred_journeys
 (
     customer_id String COMMENT 'Whose journey it is',
-    journey_id String COMMENT 'The journey, as its events have it',
+    journey_id String COMMENT 'Which one, as its events have it',
     journey LowCardinality(String) COMMENT 'What sort of journey: onboarding, claim; empty when not told',
     last_touchpoint LowCardinality(String) COMMENT 'Last step of it that was known by happened_at',
     happened_at DateTime64(6, 'UTC') COMMENT 'When it was asked about, or would have been; facts are those known then',
     asked Bool COMMENT 'True if the customer was asked and has not answered, false if nobody asked',
     chance_bad Float64 COMMENT 'Inferred chance of a bad rating, 0 to 1: an inference, never counted as felt',
-    average_chance Float64 COMMENT 'Inferred for the average journey learnt from; never counted as felt',
+    average_chance Float64 COMMENT 'The same for the average of those learnt from; never counted as felt',
     reasons Array(Tuple(reason String, log_odds Float64)) COMMENT 'What the inference rests on: signed contributions in log-odds, largest first',
     model_version LowCardinality(String) COMMENT 'What inferred it',
     inferred_at DateTime64(6, 'UTC') COMMENT 'When it was inferred'

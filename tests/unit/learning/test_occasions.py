@@ -104,6 +104,15 @@ def test_who_was_not_asked_is_seen_when_others_were_after_the_same_step() -> Non
     assert "delivery went wrong.days" not in facts
 
 
+def test_who_got_no_further_is_seen_while_waiting() -> None:
+    stuck = [row for n in range(25) for row in order(f"s{n}", n, 40, asked=n + 12, metric="stars", rating=1.0)]
+    found = occasions(frame(*rated(25), *stuck, *order("w", 60, 30)), 100 * DAY_US)
+    row = found.table.filter(pl.col("journey_id") == "w").row(0, named=True)
+    assert (row["asked_us"], row["last_touchpoint"]) == (72 * DAY_US, "checkout")
+    facts = found.facts.filter(found.table["journey_id"] == "w").row(0, named=True)
+    assert (facts["delivery.pending"], facts["days_overdue"]) == (1.0, 7.0)
+
+
 def test_who_did_not_answer_is_seen_as_of_the_asking() -> None:
     found = occasions(frame(*rated(), *order("n", 60, 3, asked=70.5)), 100 * DAY_US)
     row = found.table.filter(pl.col("journey_id") == "n").row(0, named=True)
