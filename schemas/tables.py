@@ -351,6 +351,30 @@ INFERRED_EXPERIENCE: Final = _table(
     ("model_version", "LowCardinality(String)", "What inferred it"),
 )
 
+MODEL_CHECKS: Final = _table(
+    "model_checks",
+    ("version", "String", "The model that was checked"),
+    ("judged_at", TIME, "The moment whose risks were looked at; what came of them is known by one horizon later"),
+    ("checked_at", TIME, "When it was checked"),
+    ("horizon_days", "UInt16", "Days that customers had to come back"),
+    ("verdict", "LowCardinality(String)", "holds, drifted, or too_few for a verdict"),
+    ("flattered", "Bool", "True if the model has learnt from events after judged_at: the figures flatter it"),
+    ("n", "UInt64", "Customers who were looked at"),
+    ("expected", "Float64", "How many of them would not come back, by the risks"),
+    ("observed", "UInt64", "How many did not"),
+    ("allowed_low", "Float64", "From here to allowed_high observed would be no surprise"),
+    ("allowed_high", "Float64", "See allowed_low"),
+    ("spread", "Float64", "By how much periods differ here, in log-odds; widens what is allowed"),
+    ("auc", "Float64", "Chance that one who left had the higher risk than one who came"),
+    ("brier", "Float64", "Mean squared error of the risks"),
+    (
+        "ece",
+        "Float64",
+        "Expected calibration error: mean over tenths of customers of |share that left - mean risk|",
+    ),
+    ("log_loss", "Float64", "Mean of -ln of the chance given to what happened"),
+)
+
 TABLES: Final[tuple[Table, ...]] = (
     TOUCHPOINTS,
     CUSTOMER_STATE,
@@ -367,4 +391,5 @@ TABLES: Final[tuple[Table, ...]] = (
     ALERT_CALLS,
     ALERT_ATTEMPTS,
     INFERRED_EXPERIENCE,
+    MODEL_CHECKS,
 )

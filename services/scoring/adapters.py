@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from infra.clickhouse import activations, events, signals, states
+from infra.clickhouse import activations, checks, events, signals, states
 from infra.clickhouse.client import ClickHouse, quoted
 from infra.kafka.follow import Followed
 from infra.kafka.publish import Publisher
@@ -23,6 +23,7 @@ from schemas.topics import LOYALTY_SIGNALS as SIGNALS_TOPIC
 from schemas.topics import REJECTED, TOUCHPOINTS
 from services.scoring.cache import StoredStates
 from services.scoring.due import due_sql
+from services.scoring.model_checks import ModelCheck
 from services.scoring.ports import RejectedRecord, RepeatedEvent, StateRows
 from services.scoring.refusals import refusal
 from services.scoring.risk.model import DEFAULT, RiskModel
@@ -52,6 +53,19 @@ class ClickHouseTables:
 
     def load_activations(self, partition: int, before: int) -> list[Activation]:
         return activations.load(self._client, partition, before)
+
+    def load_checks(self, versions: Sequence[str]) -> list[ModelCheck]:
+        """What is known of some models: when they were activated, when they were checked, what was found."""
+        return [
+            ModelCheck(
+                version=held.version,
+                activated_s=None if held.activated_at_us is None else held.activated_at_us / 1e6,
+                checked_s=None if held.checked_at_us is None else held.checked_at_us / 1e6,
+                drifted={"drifted": True, "holds": False}.get(held.verdict),
+                calibration_error=None if held.checked_at_us is None else held.ece,
+            )
+            for held in checks.latest_checks(self._client, versions)
+        ]
 
     def write_activations(self, some: Sequence[Activation]) -> None:
         activations.write(self._client, some)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from services.scoring.model_checks import ModelCheck
 from services.scoring.record_batches.lag import Lag
 
 
@@ -69,6 +70,30 @@ class ModelInfo(Collector):
         for partition, version in sorted(self._ask().items()):
             family.add_metric([str(partition), version], 1)
         yield family
+
+
+class ModelCheckGauges(Collector):
+    """Gauges by version of what is known of the models that judge; what is not known has no series."""
+
+    def __init__(self, metrics: Mapping[str, tuple[str, str]], registry: CollectorRegistry) -> None:
+        """``metrics``: name and meaning by member of `ModelCheck`."""
+        self._metrics = metrics
+        self._ask: Callable[[], Iterable[ModelCheck]] = tuple
+        registry.register(self)
+
+    def set_function(self, ask: Callable[[], Iterable[ModelCheck]]) -> None:
+        """``ask`` is called by the scraping thread."""
+        self._ask = ask
+
+    def collect(self) -> Iterable[Metric]:
+        checks = sorted(self._ask(), key=lambda check: check.version)
+        for member, (name, meaning) in self._metrics.items():
+            family = GaugeMetricFamily(name, meaning, labels=["version"])
+            for check in checks:
+                value: float | None = getattr(check, member)
+                if value is not None:
+                    family.add_metric([check.version], float(value))
+            yield family
 
 
 class BulkHistogram(Collector):

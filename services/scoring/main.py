@@ -31,6 +31,7 @@ from services.scoring.core import Core
 from services.scoring.flood import FloodLimit, Floods
 from services.scoring.halts import Halts
 from services.scoring.metered import metered
+from services.scoring.model_checks import ModelChecks
 from services.scoring.record_batches.app import StreamOptions, build_app
 from services.scoring.record_batches.worker import run_worker
 from services.scoring.reviews import Reviews
@@ -129,9 +130,14 @@ def main() -> int:
     metrics.STOPPED.set_function(lambda: len(halts))
     app.beside(lambda: _review(reviews, settings.ready_file))
     metrics.watch_cache(cache)
-    metrics.MODELS.set_function(
-        lambda: {at: version for at, version in core.timeline.current().items() if at in shell.partitions}
-    )
+
+    def judging() -> dict[int, str]:
+        return {at: version for at, version in core.timeline.current().items() if at in shell.partitions}
+
+    metrics.MODELS.set_function(judging)
+    checks = ModelChecks(tables.load_checks, lambda: judging().values(), (ClickHouseError,))
+    app.beside(checks.run)
+    metrics.MODEL_CHECKS.set_function(lambda: checks.latest)
     metrics.watch_shell(shell)
     metrics.watch_memory(app.ledger, settings.max_open_bytes, 2 * settings.max_unwritten_records, memory_limit_bytes())
     metrics.REVIEWS.set_function(lambda: reviews.appended)

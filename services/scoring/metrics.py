@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from schemas.reasons import Reason
 from schemas.state_layout import BANDS
 from services.scoring.cache import StateCache
-from services.scoring.collectors import AskedCounter, BulkHistogram, LagGauges, ModelInfo
+from services.scoring.collectors import AskedCounter, BulkHistogram, LagGauges, ModelCheckGauges, ModelInfo
 from services.scoring.core import Effects
 from services.scoring.record_batches.commits import CommitLedger
 from services.scoring.record_batches.watchdog import Sighting
@@ -37,6 +37,7 @@ CALLS: Final = (
     "crossings",
     "find_earlier",
     "load_activations",
+    "load_checks",
     "load_states",
     "publish_rejected",
     "publish_reviews",
@@ -49,7 +50,8 @@ CALLS: Final = (
     "write_repeated",
     "write_signals",
 )
-"""Values of the label ``call``: methods of `ports.Tables`, `ports.Topics` and of what reviews and refusals need."""
+"""Values of the label ``call``: methods of `ports.Tables`, `ports.Topics`, and of what reviews, refusals and checks of
+models need."""
 
 
 RECORDS: Final = Counter("touchstone_scoring_records", "Records of topic touchpoints done with", registry=REGISTRY)
@@ -63,6 +65,27 @@ REJECTED: Final = Counter(
 SIGNALS: Final = Counter("touchstone_scoring_signals", "Crossings of a risk band", ["to_band"], registry=REGISTRY)
 MODELS: Final = ModelInfo(
     "touchstone_scoring_model_info", "Risk model that judges what comes next, by partition; always 1", REGISTRY
+)
+MODEL_CHECKS: Final = ModelCheckGauges(
+    {
+        "drifted": (
+            "touchstone_scoring_model_drifted",
+            "1 if the model that judges had drifted when it was last checked, 0 if it held",
+        ),
+        "calibration_error": (
+            "touchstone_scoring_model_calibration_error",
+            "Expected calibration error of the model that judges when it was last checked, 0 to 1",
+        ),
+        "checked_s": (
+            "touchstone_scoring_model_checked_timestamp_seconds",
+            "When the model that judges was last checked, since 1970",
+        ),
+        "activated_s": (
+            "touchstone_scoring_model_activated_timestamp_seconds",
+            "When the model that judges was last activated, since 1970",
+        ),
+    },
+    REGISTRY,
 )
 STATES: Final = Counter("touchstone_scoring_states_written", "Rows written to customer_state", registry=REGISTRY)
 WRITES: Final = Counter("touchstone_scoring_writes", "Sets of effects written and acknowledged", registry=REGISTRY)

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from infra.clickhouse.checks import CheckRow
 from services.cli.console import CommandError, ExitCode, paint, print_table
 from services.cli.learning.asking import day_of, learning
 from services.cli.learning.history import History
@@ -65,6 +66,29 @@ def _spread(model: LearntModel, history: History, latest: Window, experience: Ex
         periods.append(Period.of(window.start_us // DAY_US, chance, left))
         end_us = window.start_us
     return period_spread(periods, model.horizon_days) if len(periods) > 1 else None
+
+
+def check_row(found: Drift, checked_at_us: int, *, flattered: bool) -> CheckRow:
+    """A finding as table `model_checks` keeps it. Times are UTC microseconds."""
+    quality = found.quality
+    return CheckRow(
+        version=found.version,
+        judged_at_us=found.judged_at_us,
+        checked_at_us=checked_at_us,
+        horizon_days=found.horizon_days,
+        verdict=found.verdict,
+        flattered=flattered,
+        n=found.n,
+        expected=found.expected,
+        observed=found.observed,
+        allowed_low=found.allowed[0],
+        allowed_high=found.allowed[1],
+        spread=found.spread,
+        auc=quality.auc,
+        brier=quality.brier,
+        ece=quality.ece,
+        log_loss=quality.log_loss,
+    )
 
 
 def print_drift(found: Drift) -> None:

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import ValidationError
 
+from infra.clickhouse.checks import save_check
 from infra.clickhouse.models import StoredModel, active_model, choose_shadow, list_models, shadow_version
 from services.cli.console import CommandError, ExitCode, paint, print_json, print_table, say
 from services.cli.learning import activation
 from services.cli.learning.asking import day_of, moment_us, some_events, tables
-from services.cli.learning.checking import check_drift, print_drift
+from services.cli.learning.checking import check_drift, check_row, print_drift
 from services.cli.learning.compare import Subject, compare, comparison_document, flattered, print_comparison
 from services.cli.learning.experience import experience_of
 from services.cli.learning.fit import judging_model
@@ -171,21 +172,30 @@ def check(
     asof: Annotated[
         str | None, typer.Option("--asof", metavar="DATE", help="As of that date, UTC; default: now.")
     ] = None,
+    save: Annotated[bool, typer.Option("--save/--no-save", help="Keep the finding in table model_checks.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Does a model still hold? Its risks of one horizon ago, against who has come back since.
 
+    The finding is kept in table model_checks; workers show the latest as metrics, and alarms watch them. As of a date
+    that is still to come nothing is kept.
+
     For a scheduler: exit code 0: it holds, or there is too little for a verdict; 1: it has drifted, fit again.
     """
-    as_of_us = time.time_ns() // 1000 if asof is None else moment_us(asof)
+    now_us = time.time_ns() // 1000
+    as_of_us = now_us if asof is None else moment_us(asof)
     with tables(load_settings()) as client:
         stored = list_models(client)
         chosen = found(stored, version or judging_model(stored).version)
         subject = Known.of(chosen, stored).subject()
         history = read_history(client, (*LEARNT_FROM, *FELT), before_us=as_of_us)
-    some_events(history, moment(as_of_us))
-    drift = check_drift(to_learnt(subject.model), history, as_of_us, experience_of(history))
-    for note in (*history.notes, *flattered(subject, drift.judged_at_us)):
+        some_events(history, moment(as_of_us))
+        drift = check_drift(to_learnt(subject.model), history, as_of_us, experience_of(history))
+        flattering = flattered(subject, drift.judged_at_us)
+        # A window that has not ended yet would hide those that have.
+        if save and as_of_us <= now_us:
+            save_check(client, check_row(drift, now_us, flattered=bool(flattering)))
+    for note in (*history.notes, *flattering):
         say(note)
     if as_json:
         print_json(drift.model_dump(mode="json"))

@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra.kafka.topics import topics_for
+from services.cli.learning.models import models
+from services.cli.main import COMMANDS
 from services.cli.settings import PREFIX, known_names
 
 ROOT = Path(__file__).parents[3]
@@ -33,8 +35,11 @@ PROGRAMS = {
         "infra.clickhouse.migrate",
         "infra.kafka.topics",
         *(f"services.cli.{name}" for name in ("main", "status", "sql", "customer", "import_", "simulate", "rejected")),
+        *(f"services.cli.learning.{name}" for name in ("fit", "models", "reporting", "risk")),
     ],
 }
+OPTIONAL = {"charset-normalizer"}
+"""Imported where it is there, by numpy's reader of Fortran, and missed by nobody."""
 IMPORTED = """
 import importlib, json, sys
 from importlib import metadata
@@ -87,7 +92,7 @@ def test_an_image_has_what_its_programs_import(image: str) -> None:
     )
     imported = {canonicalize_name(name) for name in json.loads(run.stdout)}
     # What only tools of development bring is imported because it is there, and not missed where it is not.
-    missing = (imported & with_what_they_bring(project_requirements())) - with_what_they_bring(listed(image))
+    missing = (imported & with_what_they_bring(project_requirements())) - with_what_they_bring(listed(image)) - OPTIONAL
     assert not missing, f"infra/docker/requirements/{image}.txt lacks {missing}"
 
 
@@ -139,6 +144,17 @@ def manifests() -> list[Any]:
 @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
 def test_a_manifest_is_what_kubernetes_takes(manifest: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_each_manifest_is_part_of_the_base_and_asks_for_a_command_that_there_is() -> None:
+    base = KUBERNETES / "base"
+    listed_files = yaml.safe_load((base / "kustomization.yaml").read_text("utf-8"))["resources"]
+    assert set(listed_files) == {file.name for file in base.glob("*.yaml")} - {"kustomization.yaml"}
+    job = next(param.values[0] for param in manifests() if param.id == "CronJob-touchstone-check")
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    group, command = container["args"]
+    assert COMMANDS[group].module == "services.cli.learning.models"
+    assert command in {each.name or each.callback.__name__ for each in models.registered_commands if each.callback}
 
 
 def test_a_wrong_manifest_is_found() -> None:

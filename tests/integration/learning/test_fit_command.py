@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import logit
 
+from infra.clickhouse import activations
+from infra.clickhouse.checks import Held, latest_checks
 from infra.clickhouse.models import list_models, save_model
-from schemas.tables import MODELS
+from schemas.activation import Activation
+from schemas.tables import MODEL_CHECKS, MODELS
 from services.cli.learning.history import read_history
 from services.cli.learning.translate import to_risk_model
 from services.learning import judging
@@ -234,6 +237,39 @@ def test_a_model_is_checked_on_the_latest_window(judged: Deployment) -> None:
     early = judged.run("models", "check", "--asof", "2022-02-01")
     assert (early.code, early.out) == (1, "")
     assert "no window to check on yet" in early.err
+
+
+def test_a_finding_is_kept_and_one_on_an_earlier_window_hides_none(judged: Deployment) -> None:
+    client = judged.client
+    found = as_json(judged, "models", "check", "--asof", AS_OF)
+    assert judged.run("models", "check", "--asof", "2022-09-01").code in (0, 1)
+    assert judged.run("models", "check", "--asof", "2022-11-05", "--no-save").code in (0, 1)
+    assert judged.run("models", "check", "--asof", "2100-01-01").code in (0, 1), "not kept: that window has not ended"
+    kept = client.frame(f"SELECT * FROM touchstone.{MODEL_CHECKS.name} FINAL ORDER BY judged_at DESC")
+    assert kept.height == 2
+    row = kept.row(0, named=True)
+    assert row["version"] == DEFAULT.version
+    assert row["judged_at"].date() == date(2022, 10, 5), "a horizon of 30 days before"
+    told = {"n": found["n"], "expected": found["expected"], "observed": found["observed"], "verdict": found["verdict"]}
+    assert {name: row[name] for name in told} == told
+    measures = ("auc", "brier", "ece", "log_loss")
+    assert [row[name] for name in measures] == [found["quality"][name] for name in measures]
+    assert [row["allowed_low"], row["allowed_high"], row["spread"]] == [*found["allowed"], found["spread"]]
+    assert not row["flattered"]
+    checked_before_us = datetime.now(UTC).timestamp() * 1e6
+    activations.write(client, [Activation(0, 7, 5_000_000, DEFAULT.version, DEFAULT.to_json())])
+    [shown, unknown] = latest_checks(client, [DEFAULT.version, "nobody"])
+    assert (shown.verdict, shown.ece) == (found["verdict"], found["quality"]["ece"])
+    assert shown.activated_at_us == 5_000_000
+    assert shown.checked_at_us is not None
+    assert checked_before_us - 60e6 < shown.checked_at_us <= checked_before_us
+    assert unknown == Held("nobody", None, None, "", 0.0)
+
+
+def test_a_check_of_a_model_on_what_it_has_learnt_from_says_so(judged: Deployment) -> None:
+    assert as_json(judged, *FIT, "--version", "autumn")["saved"]
+    as_json(judged, "models", "check", "autumn", "--asof", AS_OF)
+    assert judged.client.query("SELECT flattered FROM touchstone.model_checks WHERE version = 'autumn'") == [(True,)]
 
 
 def test_what_was_felt_is_tried(deployment: Deployment) -> None:

@@ -68,7 +68,7 @@ def test_calls_of_a_port_are_timed_and_failures_counted() -> None:
 
 def test_every_call_of_the_ports_is_timed() -> None:
     ports = {name for port in (Tables, Topics) for name in vars(port) if not name.startswith("_")}
-    assert ports | {"crossings", "publish_reviews", "write_refusals"} == set(CALLS)
+    assert ports | {"crossings", "load_checks", "publish_reviews", "write_refusals"} == set(CALLS)
     assert {"crossings", "publish"} <= set(Reviews.__init__.__annotations__)
 
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.ingest.main import make_server
 from services.ingest.settings import IngestSettings
 from services.scoring import metrics as scoring
+from services.scoring.model_checks import ModelCheck
 from services.scoring.record_batches.commits import CommitLedger
 from services.scoring.record_batches.lag import Lag
 from services.scoring.record_batches.watchdog import Sighting
@@ -38,6 +39,9 @@ def scoring_page() -> str:
     shell = Shell(core, tables, FakeTopics([]), ShellLimits(), TablesDownError)
     scoring.watch_cache(core.cache)
     scoring.MODELS.set_function(lambda: {0: "default-1"})
+    scoring.MODEL_CHECKS.set_function(
+        lambda: [ModelCheck("default-1", 1.0e9, 1.1e9, drifted=False, calibration_error=0.02)]
+    )
     scoring.watch_shell(shell)
     scoring.watch_memory(CommitLedger(), 1 << 20, 1_000, 1 << 30)
     scoring.sighted(Sighting({0: Lag(3, 1.5)}))
