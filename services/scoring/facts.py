@@ -1,6 +1,6 @@
-"""What was felt by each customer as of any moment, worked out of stored events by the stream's own fold.
+"""What was felt by each customer as of any moment, and what the stream says of it: stored events through its own fold.
 
-For learning: a fit asks for the same facts at several earlier dates. Pure.
+For learning: a fit asks for the same facts at several earlier dates, and its report for sentences. Pure.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.decode import KIND_TYPE
-from schemas.kinds import FAMILIES, Family
+from schemas.kinds import FAMILIES, KINDS, Family
+from schemas.scalars import MICROS
 from schemas.tables import DIMENSIONS
 from services.scoring.events import Events, case_hashes, negative_feedback
 from services.scoring.expressions import Arrays
-from services.scoring.fold import activity_codes, fold
-from services.scoring.judge import columns
+from services.scoring.fold import MONEY_SIGN, activity_codes, fold
+from services.scoring.judge import assess, columns, grounds
 from services.scoring.readings import Readings
 from services.scoring.risk.features import facts, features
-from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.model import DEFAULT, RiskModel
+from services.scoring.risk.words import sentences
 from services.scoring.score import score
 from services.scoring.state import States, Vocabulary
 
@@ -44,6 +46,14 @@ FELT_FACTS: Final = (
     "survey_load",
 )
 
+NOTHING_THERE: Final = {
+    "worst": "no bad moment lately",
+    "complaints": "no complaint open",
+    "feedback": "no unhappy feedback without an answer",
+    "cancelled": "no cancellation that stands",
+}
+"""What is said of a term whose cause a customer does not have."""
+
 
 def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     """One row per customer with an event before ``as_of_us``: customer_id and `FELT_FACTS` as of that moment.
@@ -51,13 +61,7 @@ def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     ``events``: `NEEDED`. Scores 0..100, ages in days, ``feedback_unanswered`` fading from 1; events from the moment on
     do not count.
     """
-    past = events.select(NEEDED).filter(pl.col("occurred_at") < as_of_us, ~pl.col("kind").cast(pl.String).is_in(_OURS))
-    past = past.sort("customer_id", "occurred_at", maintain_order=True)
-    customers = past.get_column("customer_id").unique(maintain_order=True)
-    row = past.get_column("customer_id").rle_id().to_numpy().astype(np.intp)
-    states = States.empty(len(customers))
-    if len(past):
-        fold(states, _events(past, row), activity_codes(DEFAULT.activity_kinds), Vocabulary())
+    customers, states = _folded(events.select(NEEDED), as_of_us, DEFAULT.activity_kinds, Vocabulary())
     o, now = Arrays(), np.full(len(customers), float(as_of_us))
     by_name = columns(states)
     measured = score(o, by_name, now)
@@ -68,24 +72,78 @@ def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     return pl.DataFrame({"customer_id": customers, **found})
 
 
-def _events(past: pl.DataFrame, row: npt.NDArray[np.intp]) -> Events:
+def sentences_at(events: pl.DataFrame, as_of_us: int, model: RiskModel) -> pl.DataFrame:
+    """One row per customer with an event before ``as_of_us``: customer_id, and by each of `risk.features.TERMS` the
+    sentence that the stream would say of it at that moment.
+
+    ``events``: `NEEDED`, touchpoint, and amount (currency units, refunds negative, null where there is no money). Meant
+    for few customers.
+    """
+    names = Vocabulary()
+    customers, states = _folded(events.select(*NEEDED, "touchpoint", "amount"), as_of_us, model.activity_kinds, names)
+    at_us = np.full(len(customers), as_of_us, dtype=np.int64)
+    measured, judged = assess(states, at_us, model)
+    said = sentences(grounds(states, np.arange(len(customers)), at_us, measured, judged, model, names))
+    o, now, by_name = Arrays(), at_us.astype(np.float64), columns(states)
+    values = features(o, by_name, facts(o, by_name, model.parameters(), now), measured, now)
+    # What a customer does not have lowers the risk too, and cannot be said by when it was.
+    missing = {
+        term: np.asarray(values[feature]()) == 0.0
+        for term, feature in (
+            ("worst", "worst"),
+            ("complaints", "open_complaints"),
+            ("feedback", "feedback_unanswered"),
+            ("cancelled", "cancelled"),
+        )
+    }
+    told = said.with_columns(
+        pl.when(pl.Series(missing[term])).then(pl.lit(NOTHING_THERE[term])).otherwise(pl.col(term)).alias(term)
+        for term in missing
+    )
+    return told.insert_column(0, customers.cast(pl.String).alias("customer_id"))
+
+
+def _folded(
+    events: pl.DataFrame, as_of_us: int, activity_kinds: tuple[str, ...], names: Vocabulary
+) -> tuple[pl.Series, States]:
+    """Customers, and their states at a moment. What ``events`` does not have of touchpoint and amount is left out."""
+    past = events.filter(pl.col("occurred_at") < as_of_us, ~pl.col("kind").cast(pl.String).is_in(_OURS))
+    past = past.sort("customer_id", "occurred_at", maintain_order=True)
+    customers = past.get_column("customer_id").unique(maintain_order=True)
+    row = past.get_column("customer_id").rle_id().to_numpy().astype(np.intp)
+    states = States.empty(len(customers))
+    if len(past):
+        fold(states, _events(past, row, names), activity_codes(activity_kinds), names)
+    return customers, states
+
+
+def _events(past: pl.DataFrame, row: npt.NDArray[np.intp], names: Vocabulary) -> Events:
     def matrix(part: str) -> npt.NDArray[np.float64]:
-        names = [f"{dimension}_{part}" for dimension in DIMENSIONS]
-        return past.select(pl.col(names).cast(pl.Float64).fill_null(0.0).fill_nan(0.0)).to_numpy()
+        columns_of = [f"{dimension}_{part}" for dimension in DIMENSIONS]
+        return past.select(pl.col(columns_of).cast(pl.Float64).fill_null(0.0).fill_nan(0.0)).to_numpy()
 
     readings = Readings(matrix("valence"), matrix("weight"))
     kind = past.get_column("kind").cast(pl.String).cast(KIND_TYPE).to_physical().cast(pl.UInt8).to_numpy()
     occurred = past.get_column("occurred_at").to_numpy()
+    # Names only decide between moments that are equal otherwise: no fact asks which of these it was, sentences do.
+    touchpoint = np.zeros(len(past), dtype=np.int64)
+    if "touchpoint" in past.columns:
+        touchpoint = names.codes(past.get_column("touchpoint").cast(pl.String).fill_null("").to_list())
+    amount_micros = np.zeros(len(past), dtype=np.int64)
+    if "amount" in past.columns:
+        # The fold takes the sign from the kind.
+        sign = np.array([MONEY_SIGN.get(name, 0) for name in KINDS])[kind]
+        amounts = past.get_column("amount").cast(pl.Float64).fill_null(0.0).fill_nan(0.0).to_numpy()
+        amount_micros = np.rint(sign * amounts * MICROS).astype(np.int64)
     return Events(
         row=row,
         offset=np.arange(len(past), dtype=np.int64),
         occurred_us=occurred,
         received_us=occurred,
         kind=kind,
-        # Names only decide between moments that are equal otherwise, and no fact asks which of these it was.
-        touchpoint=np.zeros(len(past), dtype=np.int64),
+        touchpoint=touchpoint,
         readings=readings,
-        amount_micros=np.zeros(len(past), dtype=np.int64),
+        amount_micros=amount_micros,
         negative_feedback=negative_feedback(kind, readings),
         case_hash=case_hashes(past.with_columns(pl.col("case_id").cast(pl.String)), kind),
     )

@@ -11,7 +11,7 @@ from services.cli.learning.asking import day_of
 from services.cli.learning.fit import Fitted
 from services.cli.learning.history import History
 from services.cli.learning.quality import Window, refitted
-from services.cli.learning.translate import to_learnt
+from services.cli.learning.translate import to_learnt, to_risk_model
 from services.learning import bgnbd, features, judging
 from services.learning.activity import DAY_US
 from services.learning.errors import TooLittle
@@ -21,22 +21,8 @@ from services.learning.fitting import History as Cut
 from services.learning.model import FEATURES, LearntModel
 from services.learning.moments import Moments, moments_of_truth
 from services.learning.report import Example, HeldOut, ReportContent
+from services.scoring.facts import sentences_at
 
-TERMS: Final = {
-    "rhythm": "own rhythm and silence",
-    "frequency": "how often and how long",
-    "spend": "spend",
-    "contact": "other contact",
-    "score": "experience score",
-    "trend": "where the score is heading",
-    "volatility": "how haphazard the experience is",
-    "worst": "the worst recent moment",
-    "complaints": "open complaints",
-    "feedback": "feedback without an answer",
-    "surveys": "survey requests",
-    "cancelled": "a cancellation",
-}
-"""Groups of features as a person calls them."""
 EXAMPLES: Final = (0.99, 0.5, 0.01)
 """Customers shown, by the share of customers whose risk is below theirs."""
 
@@ -117,19 +103,21 @@ def _base(cut: Cut, day: int, model: LearntModel) -> pl.DataFrame:
 def _examples(
     model: LearntModel, history: History, as_of_us: int, experience: ExperienceAt | None
 ) -> tuple[Example, ...]:
-    """One customer of high, one of middle and one of low risk."""
+    """One customer of high, one of middle and one of low risk, with what the stream would say of each."""
     cut = Cut(history.events, as_of_us, model.kinds, experience)
     known = features.known_at(cut.days, as_of_us / DAY_US)
     base = features.base_log_odds(model.base.rates(), known.histories(), model.horizon_days)
     judged = judging.judge(model, base, cut.matrix(known, base, model.horizon_days))
     ranked = np.argsort(judged.log_odds, kind="stable")
     places = dict.fromkeys(int(ranked[round(share * (len(ranked) - 1))]) for share in EXAMPLES)
-    customers = cut.days.customers
+    customers = {at: str(cut.days.customers[int(known.row[at])]) for at in places}
+    theirs = history.events.filter(pl.col("customer_id").is_in(list(customers.values())))
+    said = {row["customer_id"]: row for row in sentences_at(theirs, as_of_us, to_risk_model(model)).to_dicts()}
     return tuple(
         Example(
-            customer_id=str(customers[int(known.row[at])]),
+            customer_id=customer,
             average=judged.average,
-            contributions=tuple((TERMS[term], float(size[at])) for term, size in judged.contributions.items()),
+            contributions=tuple((said[customer][term], float(size[at])) for term, size in judged.contributions.items()),
         )
-        for at in places
+        for at, customer in customers.items()
     )

@@ -78,6 +78,14 @@ _SENTENCES: Final[dict[str, pl.Expr]] = {
 _FACTS: Final = {name: sorted(set(sentence.meta.root_names())) for name, sentence in _SENTENCES.items()}
 
 
+def sentences(judged: pl.DataFrame) -> pl.DataFrame:
+    """Each term's sentence per customer, a column by each of `TERMS`, whether it moves the risk or not.
+
+    ``judged`` as in `reasons`; contributions are not needed.
+    """
+    return judged.select(sentence.alias(name) for name, sentence in _SENTENCES.items())
+
+
 def move(term: str) -> str:
     """Name of the column with a term's contribution."""
     return f"because_{term}"

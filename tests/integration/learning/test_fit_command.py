@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_not_kept_when_not_wanted_but_reported(judged: Deployment) -> None:
     page = (judged.folder / "autumn" / "report.html").read_text("utf-8")
     assert "base and evidence" in page
     assert list((judged.folder / "autumn").glob("*.png"))
+    days = shop(CUSTOMERS).select("customer_id", day=pl.col("occurred_at") // DAY_US).unique()
+    for customer in re.findall(r"<h3>Customer (\w+): risk", page):
+        own = days.filter(pl.col("customer_id") == customer)["day"].sort()
+        silent = FIRST_DAY + 300 - int(own[-1])
+        said = (
+            f"last came {silent} day{'s' * (silent != 1)} ago, usual gap " if len(own) > 1 else f"came once, {silent} "
+        )
+        assert said in page, "in the customer's own numbers"
     assert len(list_models(judged.client)) == 1
 
 
