@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pkgutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +28,16 @@ STAND_ALONE = ("benchmarks.peers.", "benchmarks.plain_fastapi")
 @pytest.fixture(scope="module")
 def log() -> Log:
     return make(SPEC, NOW_US)
+
+
+def test_blas_is_held_to_one_thread_before_numpy_comes() -> None:
+    code = "import sys, benchmarks; assert 'numpy' not in sys.modules; import os; print(*map(os.getenv, sys.argv[1:]))"
+    given = {name: value for name, value in os.environ.items() if name not in benchmarks.ONE_THREAD}
+    command = [sys.executable, "-c", code, *benchmarks.ONE_THREAD]
+    root = Path(benchmarks.__file__).parents[1]
+    for more, wanted in (({}, "1 1 1"), ({benchmarks.ONE_THREAD[0]: "2"}, "2 1 1")):
+        run = subprocess.run(command, env=given | more, cwd=root, capture_output=True, text=True, check=True)
+        assert run.stdout.split() == wanted.split()
 
 
 def test_every_module_can_be_imported_without_effect() -> None:
