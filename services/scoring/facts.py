@@ -45,6 +45,8 @@ FELT_FACTS: Final = (
     "feedback_unanswered",
     "survey_load",
 )
+UNFELT: Final = ("complaint_opened", "complaint_resolved", "follow_up", "survey_sent")
+"""Kinds whose events matter to these facts even if nothing was felt in them; of others those do that were felt."""
 
 NOTHING_THERE: Final = {
     "worst": "no bad moment lately",
@@ -61,7 +63,12 @@ def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     ``events``: `NEEDED`. Scores 0..100, ages in days, ``feedback_unanswered`` fading from 1; events from the moment on
     do not count.
     """
-    customers, states = _folded(events.select(NEEDED), as_of_us, DEFAULT.activity_kinds, Vocabulary())
+    past = _before(events.select(NEEDED), as_of_us)
+    customers = _customers(past)
+    # What says nothing would be folded into nothing, and is most of many histories.
+    felt = pl.any_horizontal(pl.col(f"{dimension}_weight") > 0.0 for dimension in DIMENSIONS)
+    past = past.filter(felt | pl.col("kind").cast(pl.String).is_in(UNFELT))
+    states = _folded(past, customers, DEFAULT.activity_kinds, Vocabulary())
     o, now = Arrays(), np.full(len(customers), float(as_of_us))
     by_name = columns(states)
     measured = score(o, by_name, now)
@@ -80,7 +87,9 @@ def sentences_at(events: pl.DataFrame, as_of_us: int, model: RiskModel) -> pl.Da
     for few customers.
     """
     names = Vocabulary()
-    customers, states = _folded(events.select(*NEEDED, "touchpoint", "amount"), as_of_us, model.activity_kinds, names)
+    past = _before(events.select(*NEEDED, "touchpoint", "amount"), as_of_us)
+    customers = _customers(past)
+    states = _folded(past, customers, model.activity_kinds, names)
     at_us = np.full(len(customers), as_of_us, dtype=np.int64)
     measured, judged = assess(states, at_us, model)
     said = sentences(grounds(states, np.arange(len(customers)), at_us, measured, judged, model, names))
@@ -103,18 +112,26 @@ def sentences_at(events: pl.DataFrame, as_of_us: int, model: RiskModel) -> pl.Da
     return told.insert_column(0, customers.cast(pl.String).alias("customer_id"))
 
 
-def _folded(
-    events: pl.DataFrame, as_of_us: int, activity_kinds: tuple[str, ...], names: Vocabulary
-) -> tuple[pl.Series, States]:
-    """Customers, and their states at a moment. What ``events`` does not have of touchpoint and amount is left out."""
-    past = events.filter(pl.col("occurred_at") < as_of_us, ~pl.col("kind").cast(pl.String).is_in(_OURS))
-    past = past.sort("customer_id", "occurred_at", maintain_order=True)
-    customers = past.get_column("customer_id").unique(maintain_order=True)
-    row = past.get_column("customer_id").rle_id().to_numpy().astype(np.intp)
+def _before(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
+    return events.filter(pl.col("occurred_at") < as_of_us, ~pl.col("kind").cast(pl.String).is_in(_OURS))
+
+
+def _customers(past: pl.DataFrame) -> pl.Series:
+    """All of them, ascending."""
+    return past.get_column("customer_id").unique().sort()
+
+
+def _folded(past: pl.DataFrame, customers: pl.Series, activity_kinds: tuple[str, ...], names: Vocabulary) -> States:
+    """The states of customers, by their events. What ``past`` does not have of touchpoint and amount is left out."""
     states = States.empty(len(customers))
     if len(past):
+        place = pl.DataFrame({"customer_id": customers}).with_row_index("row")
+        past = past.join(place, on="customer_id", how="left", maintain_order="left").sort(
+            "row", "occurred_at", maintain_order=True
+        )
+        row = past.get_column("row").to_numpy().astype(np.intp)
         fold(states, _events(past, row, names), activity_codes(activity_kinds), names)
-    return customers, states
+    return states
 
 
 def _events(past: pl.DataFrame, row: npt.NDArray[np.intp], names: Vocabulary) -> Events:

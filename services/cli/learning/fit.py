@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import polars as pl
 import typer
 
 from infra.clickhouse.models import StoredModel, active_model, list_models, save_model
@@ -108,13 +109,17 @@ def fit(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A new model, what must be said, and how the procedure did on the latest window beside the model that judges."""
+    """A new model, what must be said, and how the procedure did on the latest window beside the model that judges.
+
+    ``earlier``: such a fit as of the window's start; None where there was too little history by then.
+    """
 
     model: LearntModel
     judging: RiskModel
     notes: tuple[str, ...]
     bands: Bands
     window: Window | None
+    earlier: LearntModel | None
     beside: tuple[tuple[str, Quality], ...]
 
 
@@ -156,20 +161,22 @@ def fit_on(
         )
     window = latest_window(events, as_of_us, model.horizon_days, model.kinds)
     bands = levels(model, events, risks(model, events, as_of_us, experience), as_of_us)
-    return Fitted(model, judging, tuple(notes), bands, window, _beside(history, model, judging, window, experience))
+    earlier = None if window is None else refitted(events, window, model.kinds, experience)
+    beside = _beside(events, earlier, judging, window, experience)
+    return Fitted(model, judging, tuple(notes), bands, window, earlier, beside)
 
 
 def _beside(
-    history: History, model: LearntModel, judging: RiskModel, window: Window | None, experience: ExperienceAt | None
+    events: pl.DataFrame,
+    earlier: LearntModel | None,
+    judging: RiskModel,
+    window: Window | None,
+    experience: ExperienceAt | None,
 ) -> tuple[tuple[str, Quality], ...]:
     """The same fit as of the start of the latest window, and the model that judges, by who left in it."""
-    if window is None:
+    if window is None or earlier is None:
         return ()
-    events = history.events
-    earlier = refitted(events, window, model.kinds, experience)
-    if earlier is None:
-        return ()
-    theirs = to_learnt(judging, model.horizon_days, model.kinds)
+    theirs = to_learnt(judging, earlier.horizon_days, earlier.kinds)
     return (
         (f"such a fit on {day_of(window.start_us)}", judged_at(earlier, events, window, experience)),
         (f"{judging.version} (judges now)", judged_at(theirs, events, window, experience)),

@@ -10,7 +10,7 @@ import polars as pl
 from services.cli.learning.asking import day_of
 from services.cli.learning.fit import Fitted
 from services.cli.learning.history import History
-from services.cli.learning.quality import Window, refitted
+from services.cli.learning.quality import Window
 from services.cli.learning.translate import to_learnt, to_risk_model
 from services.learning import bgnbd, features, judging
 from services.learning.activity import DAY_US
@@ -44,7 +44,7 @@ def report_content(
 
 def _held_out(fitted: Fitted, history: History, window: Window, experience: ExperienceAt | None) -> HeldOut | None:
     """The same fit as of the start of the latest window, judged by who left in it."""
-    earlier = refitted(history.events, window, fitted.model.kinds, experience)
+    earlier = fitted.earlier
     if earlier is None:
         return None
     bare = earlier.model_copy(update={"weights": nothing(len(FEATURES), earlier.weights.base_mean)})
