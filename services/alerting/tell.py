@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,6 +25,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def calls(planned: PlannedCall, rules: RuleSet, told: kept.Told | None = None) -> list[Call]:
     """A call for each receiver of a planned one. The same plan gives the same ids."""
+    planned = replace(planned, alerts=tuple(costliest_first(planned.alerts)))
     rule = rules.by_name.get(planned.rule)
     severity = rule.severity if rule is not None else planned.alerts[0].severity
     ids = tuple(sorted(alert.alert_id for alert in planned.alerts))
@@ -38,10 +40,9 @@ def calls(planned: PlannedCall, rules: RuleSet, told: kept.Told | None = None) -
 
 def document_json(planned: PlannedCall, rule: Rule | Focus | None, call_id: str, about: str, told: kept.Told) -> str:
     """`document.Document` as JSON of at most `MOST_BYTES`: reasons give way first, then the cheapest alerts."""
-    ordered = costliest_first(planned.alerts)
-    shown, reasons = min(len(ordered), MOST_SHOWN), MOST_REASONS
+    shown, reasons = min(len(planned.alerts), MOST_SHOWN), MOST_REASONS
     while True:
-        made = document(planned, rule, call_id, about, told, ordered[:shown], reasons)
+        made = document(planned, rule, call_id, about, told, planned.alerts[:shown], reasons)
         text = made.model_dump_json()
         if len(text.encode()) <= MOST_BYTES or shown == 0:
             return text

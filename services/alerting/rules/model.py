@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.alerting.alert import stable_id
@@ -77,6 +77,12 @@ class QuietHours(_Closed):
     to_minute: MinuteOfDay = Field(alias="to")
     zone: Zone = "UTC"
     critical: bool = Field(False, description="Hold back calls of severity critical too.")
+
+    @model_validator(mode="after")
+    def _is_not_always(self) -> Self:
+        if self.from_minute == self.to_minute:
+            raise PydanticCustomError("quiet", "from and to are the same; leave quiet_hours out or give them a length")
+        return self
 
 
 class Called(_Closed):

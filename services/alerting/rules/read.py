@@ -83,6 +83,8 @@ def read_rules(content: bytes | str, name: str = "rules") -> Read:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             findings.update(document.told(each))
+    if rules is not None:
+        findings.update(document.unreachable(rules))
     if findings or rules is None:
         raise RulesError(sorted(findings))
     return Read(rules, sorted(document.doubts(rules)))
@@ -221,6 +223,23 @@ class _Document:
         keys = [field.alias or name for name, field in model.model_fields.items()]
         return _near(str(path[-1]), keys) or f"there are {', '.join(keys)}"
 
+    def unreachable(self, rules: RuleSet) -> Iterator[Finding]:
+        """Receivers without an address, with two, or with one that would carry calls in the open."""
+        for index, receiver in enumerate(rules.receivers):
+            if not isinstance(receiver, known._Http):
+                continue
+            path: tuple[str | int, ...] = ("receivers", index)
+            if not receiver.url and receiver.url_from is None:
+                yield self.finding(self._node(path), path, "has no address; give url, or url_from where it is a secret")
+            elif receiver.url and receiver.url_from is not None and "url" in receiver.model_fields_set:
+                yield self.finding(self._node(path), path, "has url and url_from; remove one of them")
+            elif receiver.url and not receiver.url.startswith(
+                ("https://", "http://") if receiver.local else "https://"
+            ):
+                path = (*path, "url")
+                remedy = "write an https address; plain http only with local: true"
+                yield self.finding(self._node(path), path, f"cannot be called; {remedy}")
+
     def doubts(self, rules: RuleSet) -> Iterator[Finding]:
         """What can be used and is hardly meant."""
         used = {name for rule in rules.by_name.values() for name in rule.receivers}
@@ -313,12 +332,15 @@ def _what(key: str) -> str:
 
 
 def _words(error: ErrorDetails) -> str:
-    given = error["input"]
-    shown = "" if isinstance(given, dict | tuple) else f" (it is {str(given)[:60]!r})"
-    kind, ctx = error["type"], error.get("ctx", {})
+    kind, ctx, given = error["type"], error.get("ctx", {}), error["input"]
+    # Whatever stands at a receiver may be a secret that was put there by mistake: it is not repeated.
+    hidden = isinstance(given, dict | tuple) or (error["loc"][:1] == ("receivers",) and error["loc"][-1] != "name")
+    shown = "" if hidden else f" (it is {given[:60]!r})" if isinstance(given, str) else f" (it is {given})"
     match kind:
         case "string_pattern_mismatch" if str(ctx.get("pattern")) == known.NAME:
             return f"is no name{shown}; use a-z, 0-9 and hyphens"
+        case "string_pattern_mismatch" if "file:" in str(ctx.get("pattern")):
+            return "must say where the secret stands, not what it is; write file:/run/secrets/NAME or env:NAME"
         case "string_pattern_mismatch":
             return f"cannot be used{shown}; write it to fit {ctx.get('pattern')}"
         case "duration" | "time_of_day" | "zone" | "condition":
