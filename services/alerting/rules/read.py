@@ -203,7 +203,7 @@ class _Document:
             wrong = given.get("tag")
             near = _near(str(wrong), list(_RECEIVERS)) if wrong else ""
             yield self.finding(node, (*path, "type"), f"is no type of receiver; {near or f'there are {kinds}'}")
-        else:
+        elif not (kind == "too_short" and error["input"]):  # its members are wrong, which is told of each
             yield self.finding(self._node(path), path, _words(error))
 
     def _own_path(self, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -1,4 +1,4 @@
-"""The rules file read: every error at its place, with what to do; what is odd is refused; versions follow the content."""
+"""The rules file read: every error at its place with its remedy, what is odd refused, versions by content."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
         "version: 1\nreceivers:\n  - {name: d, type: webhook, url: https://d, signing_secrets: [whsec_c2VjcmV0]}"
     )
     assert found == (
-        "r.yml:3:62: receivers[0].signing_secrets[0]: must say where the secret stands, not what it is; "
+        "r.yml:3:64: receivers[0].signing_secrets[0]: must say where the secret stands, not what it is; "
         "write file:/run/secrets/NAME or env:NAME"
     )
 
