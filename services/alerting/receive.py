@@ -119,7 +119,7 @@ def _handler(inbox: Inbox, noted: Callable[[Received], None] | None) -> type[Bas
                 noted(inbox.calls[-1])
             self._answer(taken.value)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """What is noted is told by ``noted``."""
 
         def _answer(self, status: int) -> None:
@@ -131,7 +131,7 @@ def _handler(inbox: Inbox, noted: Callable[[Received], None] | None) -> type[Bas
 
 
 def _print(received: Received) -> None:
-    sys.stdout.write(f"{received.kind} {received.id} {ascii(received.document['summary'])}\n")
+    sys.stdout.write(f"{received.kind} {received.id} {received.document['summary']!a}\n")
     sys.stdout.flush()
 
 
