@@ -59,6 +59,8 @@ class Inbox:
     repeats: int = 0
     refusals: list[str] = field(default_factory=list)
     """Why calls were refused."""
+    noted: Callable[[Received], None] | None = None
+    """Told of each call that is noted, in the thread that took it."""
     _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -84,14 +86,17 @@ class Inbox:
             self._ids[call_id] = None
             if len(self._ids) > MOST_IDS:
                 self._ids.popitem(last=False)
-            self.calls.append(Received(call_id, message["type"], message["data"]))
+            received = Received(call_id, message["type"], message["data"])
+            self.calls.append(received)
+        if self.noted is not None:
+            self.noted(received)
         return Taken.NOTED
 
 
 @contextmanager
-def serving(inbox: Inbox, port: int = 0, noted: Callable[[Received], None] | None = None) -> Iterator[str]:
+def serving(inbox: Inbox, port: int = 0) -> Iterator[str]:
     """Take calls on 127.0.0.1 while the block runs; gives the address to post to. Port 0: any that is free."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(inbox, noted))
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(inbox))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -103,7 +108,7 @@ def serving(inbox: Inbox, port: int = 0, noted: Callable[[Received], None] | Non
         thread.join()
 
 
-def _handler(inbox: Inbox, noted: Callable[[Received], None] | None) -> type[BaseHTTPRequestHandler]:
+def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = QUIET_S
@@ -114,13 +119,10 @@ def _handler(inbox: Inbox, noted: Callable[[Received], None] | None) -> type[Bas
                 self.close_connection = True
                 self._answer(413)
                 return
-            taken = inbox.take(dict(self.headers.items()), self.rfile.read(int(length)))
-            if taken is Taken.NOTED and noted is not None:
-                noted(inbox.calls[-1])
-            self._answer(taken.value)
+            self._answer(inbox.take(dict(self.headers.items()), self.rfile.read(int(length))).value)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """What is noted is told by ``noted``."""
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """What is noted is told by `Inbox.noted`."""
 
         def _answer(self, status: int) -> None:
             self.send_response(status)
@@ -141,8 +143,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9099)
     parser.add_argument("--secret", action="append", required=True, help="file:/path or env:NAME; twice for two")
     arguments = parser.parse_args()
-    inbox = Inbox([read_secret(reference, "--secret") for reference in arguments.secret])
-    with serving(inbox, arguments.port, _print) as url:
+    inbox = Inbox([read_secret(reference, "--secret") for reference in arguments.secret], noted=_print)
+    with serving(inbox, arguments.port) as url:
         sys.stdout.write(f"taking calls at {url}\n")
         sys.stdout.flush()
         try:
