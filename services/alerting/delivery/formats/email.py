@@ -38,7 +38,7 @@ def message(document: Document, sender: str, to: Sequence[str]) -> EmailMessage:
 def address_of(text: str) -> Address:
     """``name@host`` or ``Some Name <name@host>`` in ASCII; raises ValueError."""
     name, spec = parseaddr(text)
-    if not text.isascii() or not text.isprintable() or spec.count("@") != 1:
+    if not text.isascii() or not text.isprintable() or set(",;") & set(text) or spec.count("@") != 1:
         raise ValueError("give one address in plain ASCII: name@host or Some Name <name@host>")
     return Address(display_name=name, addr_spec=spec)
 
