@@ -73,7 +73,7 @@ class Quartiles:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is looked at, UTC microseconds. ``steps_us``: when everybody was judged."""
+    """What is looked at, UTC microseconds. ``steps_us``: at least one, when everybody was judged."""
 
     since_us: int
     until_us: int
@@ -81,6 +81,12 @@ class Span:
     """What happened before this is known."""
     horizon_us: int
     steps_us: tuple[int, ...]
+    """Step 0 is not counted among the others: at it everybody is called for whom a rule holds already."""
+
+    @property
+    def running_us(self) -> int:
+        """Length of the span but for step 0."""
+        return max(self.until_us - self.steps_us[min(1, len(self.steps_us) - 1)], DAY_US)
 
 
 class Past:
@@ -251,10 +257,10 @@ def judge(rule: str, budget_per_day: int, alerts: pl.DataFrame, calls: pl.DataFr
     people, left = np.array([past.at(step_us) for step_us in span.steps_us[1:]] or [(0, 0)]).T
     at_random = _at_random(running, people, left)
     fates = dict(alerts.get_column("fate").value_counts().iter_rows())
-    later = calls.filter(pl.col("made_us") >= span.steps_us[1]) if len(span.steps_us) > 1 else calls.clear()
+    later = calls.filter(pl.col("made_us") >= span.until_us - span.running_us)
     per_day = calls.group_by(pl.col("made_us") // DAY_US).len().get_column("len")
     days = max((span.until_us - span.since_us) / DAY_US, 1.0)
-    weeks = max((span.until_us - span.steps_us[min(1, len(span.steps_us) - 1)]) / DAY_US, 1.0) / 7.0
+    weeks = span.running_us / DAY_US / 7.0
     precision = counted.precision.value
     return Result(
         rule=rule,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from services.cli.alerting.backtest import backtest
 from services.cli.alerting.check import check
 
 alerts = typer.Typer(
@@ -24,3 +25,4 @@ def about() -> None:
 
 
 alerts.command("check")(check)
+alerts.command("backtest")(backtest)

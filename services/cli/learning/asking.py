@@ -46,17 +46,17 @@ MoreKinds = Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", hidd
 """Further kinds behind the first of --activity."""
 
 
-def moment_us(given: str) -> int:
+def moment_us(given: str, option: str = "--asof") -> int:
     """UTC microseconds of a date (its midnight) or an ISO 8601 moment; without a zone it is UTC. CommandError."""
     try:
         moment = datetime.fromisoformat(given)
     except ValueError:
         raise CommandError(
-            f"--asof {given} is no date: write it as 2026-03-01 or 2026-03-01T12:00:00Z", ExitCode.WRONG_USE
+            f"{option} {given} is no date: write it as 2026-03-01 or 2026-03-01T12:00:00Z", ExitCode.WRONG_USE
         ) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     if not datetime(1971, 1, 1, tzinfo=UTC) <= moment <= _LATEST:
-        raise CommandError(f"--asof {given} must lie between 1971 and {_LATEST.year}", ExitCode.WRONG_USE)
+        raise CommandError(f"{option} {given} must lie between 1971 and {_LATEST.year}", ExitCode.WRONG_USE)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return since.days * DAY_US + since.seconds * 1_000_000 + since.microseconds
 
