@@ -13,6 +13,8 @@ TOUCHPOINTS: Final = "touchpoints"
 LOYALTY_SIGNALS: Final = "loyalty-signals"
 REJECTED: Final = "rejected"
 CONSUMER_GROUP: Final = "touchstone-scoring"
+ALERTING_GROUP: Final = "touchstone-alerting"
+"""Group of the alerting processes: one of them reads, others stand by."""
 REJECTED_GROUP: Final = "touchstone-rejected"
 """Group that brings what ingest refused into table rejected_events."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from services.alerting.alert import Alert, Fate
 from services.alerting.decide import decide
 from services.alerting.intake import frame, read
+from services.alerting.metrics import AlertingMetrics
 from services.alerting.rules.model import RuleSet
 from services.alerting.store import Store
 from services.alerting.sweep import asks_for_segments
@@ -21,31 +21,30 @@ from services.alerting.sweep import asks_for_segments
 _log: Final = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Counts:
-    """What the desk has done since it began."""
-
-    signals: int = 0
-    unreadable: int = 0
-    alerts: int = 0
-
-
 class Desk:
     """Takes signals, for whoever plans calls."""
 
-    def __init__(self, store: Store, rules: Callable[[], RuleSet], decided: Callable[[Sequence[Alert]], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        rules: Callable[[], RuleSet],
+        decided: Callable[[Sequence[Alert]], None],
+        metrics: AlertingMetrics,
+        now_us: Callable[[], int],
+    ) -> None:
         """``rules``: those that hold now; ``decided`` is told of alerts that wait, once they are kept."""
         self._store = store
         self._rules = rules
         self._decided = decided
-        self.counts = Counts()
+        self._metrics = metrics
+        self._now_us = now_us
 
     def take(self, values: Sequence[bytes]) -> None:
         """Decide by the topic's records. Raises what the store raises; then the same records are to come again."""
         taken = read(values)
         if taken.unreadable:
-            self.counts.unreadable += len(taken.unreadable)
             _log.error("%d records of topic loyalty-signals are no signals and are passed over", len(taken.unreadable))
+            self._metrics.signals((), len(taken.unreadable))
         rules = self._rules()
         customers = sorted({signal.customer_id for signal in taken.signals})
         if not customers:
@@ -56,8 +55,9 @@ class Desk:
         fresh = [alert for alert in decided.alerts if (alert.alert_id, alert.turn) not in known]
         self._store.write_alerts(fresh)
         self._store.write_states(decided.states)
-        self.counts.signals += len(taken.signals)
-        self.counts.alerts += len(fresh)
+        now_us = self._now_us()
+        self._metrics.signals([(now_us - signal.judged_at_us) / 1e6 for signal in taken.signals], 0)
+        self._metrics.alerts(fresh)
         waiting = [
             alert for alert in decided.alerts if known.get((alert.alert_id, alert.turn), Fate.WAITING) is Fate.WAITING
         ]

@@ -21,6 +21,7 @@ from services.alerting.alert import Alert, Told
 from services.alerting.delivery.dispatcher import Dispatcher
 from services.alerting.focus_measure import WINDOWS
 from services.alerting.focus_sql import felt_windows_sql
+from services.alerting.metrics import AlertingMetrics
 from services.alerting.past import Past
 from services.alerting.plan import Key, plan
 from services.alerting.rules.model import RuleSet
@@ -40,15 +41,6 @@ class Intervals:
 
     sweep_s: float
     focus_s: float
-
-
-@dataclass(slots=True)
-class OfficeCounts:
-    """What the office has done since it opened."""
-
-    calls: int = 0
-    reviews: int = 0
-    focus_windows: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +67,7 @@ class Office:
         told: Callable[[Sequence[Alert]], Told],
         now_us: Callable[[], int],
         transient: tuple[type[Exception], ...],
+        metrics: AlertingMetrics,
     ) -> None:
         """``told``: links for some alerts. ``transient``: errors of store and log that are waited out."""
         self._rules = rules
@@ -90,7 +83,7 @@ class Office:
         self._wake = asyncio.Event()
         self._patience = Patience(round(intervals.sweep_s * 1e6))
         self._judged: dict[str, int] = {}
-        self.counts = OfficeCounts()
+        self._metrics = metrics
 
     def take(self, alerts: Sequence[Alert]) -> None:
         """Alerts that were decided and kept. From the event loop."""
@@ -175,13 +168,13 @@ class Office:
             self._past = self._past.after(calls, planned.fates, waiting)
             for key in planned.fates:
                 self._tray.alerts.pop(key, None)
-            self.counts.calls += len(calls)
+            self._metrics.calls([call.rule for call in calls])
         elif planned.calls:  # a notice about alerts that ended before
             calls = [call for each in planned.calls for call in tell.calls(each, self._rules, self._told(()))]
             await asyncio.to_thread(self._store.write_calls, calls)
             self.dispatcher.submit(calls)
             self._past = self._past.after(calls, {}, waiting)
-            self.counts.calls += len(calls)
+            self._metrics.calls([call.rule for call in calls])
         return planned.wake_us
 
     # Time
@@ -211,7 +204,7 @@ class Office:
             return
         values = [encode_review(c.customer_id, c.log_partition, c.log_offset, now_us) for c in chosen]
         self._append([c.customer_id for c in chosen], values, now_us // 1000)
-        self.counts.reviews += len(chosen)
+        self._metrics.reviews(len(chosen))
 
     async def _focus_forever(self) -> None:
         if self._rules.focus:
@@ -235,7 +228,7 @@ class Office:
             for end_us in focus.ends_due(rule, after_us, now_us):
                 fresh += self._judge(rule, end_us)
                 self._judged[rule.name] = end_us
-                self.counts.focus_windows += 1
+                self._metrics.windows(1)
         return fresh
 
     def _judge(self, rule: focus.FocusRule, end_us: int) -> list[Alert]:
@@ -247,4 +240,5 @@ class Office:
         known: Mapping[Key, object] = self._store.fates(turns)
         fresh = [alert for alert in turns if (alert.alert_id, alert.turn) not in known]
         self._store.write_alerts(fresh)
+        self._metrics.alerts(fresh)
         return fresh

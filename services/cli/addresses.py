@@ -12,6 +12,7 @@ KAFKA = "kafka"
 CLICKHOUSE = "clickhouse"
 CLICKHOUSE_HTTP = "clickhouse_http"
 INGEST = "ingest"
+ALERTING = "alerting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,16 @@ class Addresses:
     clickhouse_http_port: int
     ingest_host: str
     ingest_port: int
+    alerting_host: str
+    alerting_port: int
 
     @property
     def ingest_url(self) -> str:
         return f"http://{_in_url(self.ingest_host)}:{self.ingest_port}"
+
+    @property
+    def alerting_url(self) -> str:
+        return f"http://{_in_url(self.alerting_host)}:{self.alerting_port}"
 
     @property
     def clickhouse_http_url(self) -> str:
@@ -56,6 +63,8 @@ def locate(settings: StackSettings) -> Addresses:
         port(CLICKHOUSE_HTTP, "clickhouse_http_port"),
         reachable(settings.ingest_host),
         port(INGEST, "ingest_port"),
+        reachable(settings.alerting_host),
+        port(ALERTING, "alerting_port"),
     )
 
 

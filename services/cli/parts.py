@@ -27,6 +27,7 @@ class Ports:
     clickhouse: int
     clickhouse_http: int
     ingest: int
+    alerting: int
 
     def by_name(self) -> dict[str, int]:
         """As in the state file."""
@@ -35,6 +36,7 @@ class Ports:
             addresses.CLICKHOUSE: self.clickhouse,
             addresses.CLICKHOUSE_HTTP: self.clickhouse_http,
             addresses.INGEST: self.ingest,
+            addresses.ALERTING: self.alerting,
         }
 
 
@@ -49,7 +51,13 @@ def choose_ports(settings: StackSettings, *, free: bool) -> Ports:
         chosen.add(port)
         return port
 
-    return Ports(choose("kafka_port"), choose("clickhouse_port"), choose("clickhouse_http_port"), choose("ingest_port"))
+    return Ports(
+        choose("kafka_port"),
+        choose("clickhouse_port"),
+        choose("clickhouse_http_port"),
+        choose("ingest_port"),
+        choose("alerting_port"),
+    )
 
 
 def port_needs(settings: StackSettings, ports: Ports) -> list[PortNeed]:
@@ -61,6 +69,7 @@ def port_needs(settings: StackSettings, ports: Ports) -> list[PortNeed]:
             "ClickHouse over HTTP", ports.clickhouse_http, "TOUCHSTONE_CLICKHOUSE_HTTP_PORT", settings.clickhouse_host
         ),
         PortNeed("ingest", ports.ingest, "TOUCHSTONE_INGEST_PORT", settings.ingest_host),
+        PortNeed("alerting", ports.alerting, "TOUCHSTONE_ALERTING_PORT", settings.alerting_host),
     ]
 
 
@@ -84,6 +93,8 @@ def environment(settings: StackSettings, ports: Ports) -> dict[str, str]:
         "TOUCHSTONE_CLICKHOUSE_READER_PASSWORD": credentials.reader,
         "TOUCHSTONE_INGEST_HOST": settings.ingest_host,
         "TOUCHSTONE_INGEST_PORT": str(ports.ingest),
+        "TOUCHSTONE_ALERTING_HOST": settings.alerting_host,
+        "TOUCHSTONE_ALERTING_PORT": str(ports.alerting),
     }
     if settings.java_home is not None:
         told["TOUCHSTONE_JAVA_HOME"] = str(settings.java_home)
@@ -101,6 +112,7 @@ def stack_parts(settings: StackSettings, ports: Ports) -> list[Part]:
         Preparation("migrations", lambda: _migrate(settings, ports)),
         Preparation("topics", lambda: _ensure_topics(settings, ports)),
         *(_scoring(settings, number, env) for number in range(1, settings.scoring_workers + 1)),
+        _alerting(settings, ports, env),
         _ingest(settings, ports, env),
     ]
 
@@ -185,6 +197,19 @@ def _ingest(settings: StackSettings, ports: Ports, env: Mapping[str, str]) -> Ch
         env=env,
         stop_timeout_s=30.0,
         # What it had not acknowledged is sent again by the sender.
+        on_supervisor_death=signal.SIGKILL,
+    )
+
+
+def _alerting(settings: StackSettings, ports: Ports, env: Mapping[str, str]) -> ChildSpec:
+    host = addresses.reachable(settings.alerting_host)
+    return ChildSpec(
+        "alerting",
+        _module("services.alerting.main"),
+        lambda: http_ok(host, ports.alerting, "/health/ready"),
+        env=env,
+        stop_timeout_s=30.0,
+        # A call under way is repeated with the same id.
         on_supervisor_death=signal.SIGKILL,
     )
 

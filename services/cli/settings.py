@@ -45,6 +45,8 @@ class StackSettings(BaseSettings):
     scoring_workers: int = Field(1, ge=1, le=64, description="scoring worker processes")
     ingest_host: str = Field("127.0.0.1", min_length=1, description="address that ingest listens on")
     ingest_port: int = Field(8080, ge=1, le=65535, description="port of ingest")
+    alerting_host: str = Field("127.0.0.1", min_length=1, description="address that alerting listens on")
+    alerting_port: int = Field(8090, ge=1, le=65535, description="port of alerting: cases, may I survey")
     clickhouse_host: str = Field("127.0.0.1", min_length=1, description="address of ClickHouse")
     clickhouse_port: int = Field(9000, ge=1, le=65535, description="port of ClickHouse's native protocol")
     clickhouse_http_port: int = Field(8123, ge=1, le=65535, description="port of ClickHouse's HTTP interface")

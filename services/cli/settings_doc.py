@@ -12,6 +12,7 @@ from infra.clickhouse.settings import ClickHouseSettings
 from infra.embedded.clickhouse.settings import ClickHouseServerSettings
 from infra.kafka.settings import TopicSettings
 from infra.logs import LogSettings
+from services.alerting.settings import AlertingSettings
 from services.cli.settings import StackSettings
 from services.ingest.settings import IngestSettings
 from services.scoring.settings import ScoringSettings
@@ -20,6 +21,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("The stack", "Read by `touchstone`, which tells its parts what they need to know.", StackSettings),
     ("Ingest", "Read by `services.ingest.main`.", IngestSettings),
     ("Scoring", "Read by `services.scoring.main`.", ScoringSettings),
+    ("Alerting", "Read by `services.alerting.main`.", AlertingSettings),
     ("Logs", "Read by every process but Kafka.", LogSettings),
     ("Topics of a cluster", "Read by `infra.kafka.topics`; `touchstone up` makes its own.", TopicSettings),
     ("ClickHouse, as a client", "Read by every part that talks to ClickHouse.", ClickHouseSettings),

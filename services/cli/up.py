@@ -27,7 +27,7 @@ def up(
     free_ports: bool = typer.Option(False, "--free-ports", help="Take free ports instead of the usual ones."),
     as_json: bool = typer.Option(False, "--json", help="Print the addresses as JSON."),
 ) -> None:
-    """Start Kafka, ClickHouse, scoring and ingest on this machine, and return when they are ready.
+    """Start Kafka, ClickHouse, scoring, alerting and ingest on this machine, and return when they are ready.
 
     Data, logs and passwords are kept in .touchstone of the working folder (TOUCHSTONE_DATA_DIR). Starting a stack
     that runs already changes nothing and says so.
@@ -123,6 +123,7 @@ def _report(settings: StackSettings, state: StackState, *, as_json: bool) -> Non
                 "data_dir": str(settings.data_dir),
                 "pid": state.supervisor.pid,
                 "ingest": where.ingest_url,
+                "alerting": where.alerting_url,
                 "kafka": where.kafka_bootstrap,
                 "clickhouse_native": f"{where.clickhouse_host}:{where.clickhouse_port}",
                 "clickhouse_http": where.clickhouse_http_url,
@@ -135,6 +136,7 @@ def _report(settings: StackSettings, state: StackState, *, as_json: bool) -> Non
 
 def _print_addresses(settings: StackSettings, where: Addresses) -> None:
     print(f"ingest      {where.ingest_url}/v1/events  (try {where.ingest_url}/docs)")
+    print(f"alerting    {where.alerting_url}/v1/cases")
     print(f"Kafka       {where.kafka_bootstrap}")
     print(f"ClickHouse  {where.clickhouse_host}:{where.clickhouse_port}, {where.clickhouse_http_url}")
     print(
