@@ -108,12 +108,14 @@ ARRAYS_SQL: Final[dict[str, str]] = {
     "packed_ints": "reinterpret(int_bytes, 'Array(Int64)')",
 }
 """The numbers of a packed row as columns of the table: arrays in the order of `FLOATS` and `INTS`."""
+_DAYS: Final = PACKED["activity_days"]
+_DAYS_BYTES: Final = f"{_DAYS.item_bytes} * packed_ints[{INT_INDEX['active_days'] + 1}]"
 ACTIVE_DAYS_SQL: Final = (
-    f"arraySlice(reinterpret(substring(set_bytes, {SET_STARTS['activity_days'] + 1}, "
-    f"{PACKED['activity_days'].item_bytes * PACKED['activity_days'].width}), 'Array(UInt16)'), "
-    f"-packed_ints[{INT_INDEX['active_days'] + 1}])"
+    f"reinterpret(substring(set_bytes, "
+    f"{SET_STARTS['activity_days'] + _DAYS.item_bytes * _DAYS.width + 1} - {_DAYS_BYTES}, {_DAYS_BYTES}), "
+    f"'Array(UInt{8 * _DAYS.item_bytes})')"
 )
-"""The days of ``activity_days``, ascending, out of ``set_bytes``."""
+"""The days of ``activity_days``, ascending, out of ``set_bytes``: cut as bytes, as a slice of an array costs more."""
 
 
 def unpacked_sql(name: str) -> str:

@@ -255,7 +255,7 @@ class Sql:
         return SqlTerm(f"toFloat64({sql(gaps)}[-1])")
 
     def squared_gaps(self, gaps: Term) -> SqlTerm:
-        return SqlTerm(f"toFloat64(arraySum(g -> toInt64(g) * g, {sql(gaps)}))")
+        return self._call("L2SquaredNorm", gaps)
 
     def gaps_beyond(self, gaps: Term, days: Term) -> SqlTerm:
         # Whole days are longer than a time if they are longer than its whole days.
