@@ -129,7 +129,7 @@ class Dispatcher:
             return
         pending = pending_of(call, sorted(found[0].attempts, key=lambda attempt: attempt.number))
         now_us = self._clock.now_us()
-        pending.wanted_us = now_us
+        pending.wanted_us = pending.taken_us = now_us
         self._live[call_id] = pending
         self._fates.pop(call_id, None)
         self._set_circuit(self._lanes[call.receiver], self._lanes[call.receiver].circuit.by_hand())
@@ -195,6 +195,7 @@ class Dispatcher:
         if call.call_id in self._live or call.call_id in self._fates:
             return
         self._live[call.call_id] = pending
+        pending.taken_us = self._clock.now_us()
         if call.receiver not in self._lanes:
             self._end_unsent(pending, f"no receiver {call.receiver} in the rules file: put it back and send again")
             return

@@ -24,6 +24,8 @@ class Pending:
     """Of the last attempt that ended it before it was sent again by hand: the schedule begins anew there."""
     wanted_us: int = 0
     """When it was first to be tried."""
+    taken_us: int = 0
+    """When this process took it."""
 
 
 @dataclass(slots=True)
@@ -73,10 +75,10 @@ class Lane:
         return everything
 
     def take_older(self, before_us: int) -> list[Pending]:
-        """Calls that were first to be tried before then."""
-        older = [entry[2] for entry in self._ready if entry[2].wanted_us < before_us]
+        """Calls that could go and were taken before then."""
+        older = [entry[2] for entry in self._ready if entry[2].taken_us < before_us]
         if older:
-            self._ready = [entry for entry in self._ready if entry[2].wanted_us >= before_us]
+            self._ready = [entry for entry in self._ready if entry[2].taken_us >= before_us]
             heapq.heapify(self._ready)
         return older
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -328,15 +327,16 @@ async def test_a_call_to_a_receiver_that_is_not_there_is_a_dead_letter(clock: Ha
     assert "nobody" in store.rows[0].detail
 
 
-async def test_a_call_that_waits_a_week_behind_an_open_circuit_is_given_up(
-    clock: HandClock, store: MemoryStore
-) -> None:
+async def test_calls_that_wait_a_week_behind_an_open_circuit_are_given_up(clock: HandClock, store: MemoryStore) -> None:
     dispatcher = make(clock, store, {"desk": Scripted(failing)}, Limits(at_once=1, linger_s=0))
     calls = [make_call(f"c{number}") for number in range(7)]
-    old = replace(calls[5], made_us=START_US - 7 * DAY_US - 1)
     async with running(dispatcher):
-        dispatcher.submit([*calls[:5], old, calls[6]])
+        dispatcher.submit(calls)
         await dispatcher.drain()
-        assert store.ends(Outcome.DEAD) == [old.call_id]
-        assert dispatcher.waiting() == {"desk": 6}
-    assert "7 days" in store.of(old.call_id)[0].detail
+        assert dispatcher.waiting() == {"desk": 7}
+        clock.move_to(START_US + 7 * DAY_US + 1)
+        await dispatcher.drain()
+        assert len(store.rows) == 5 + 1 + 6
+        assert calls[5].call_id not in store.ends(Outcome.DEAD)  # the probe
+        assert dispatcher.waiting() == {"desk": 1}
+    assert "7 days" in store.of(calls[6].call_id)[0].detail
