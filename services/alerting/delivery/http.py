@@ -48,13 +48,14 @@ class HttpClient:
         self._ca_file = ca_file
         self._resolver = None if resolve else Resolver()
         self._resolve: Resolve = resolve or self._resolver or Resolver()
+        self._opening = asyncio.Lock()
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, now_us: int) -> Reply | Answer:
         """Post once, without following anything; an `Answer` where no status came back."""
         try:
             target = parse_url(url, self._local)
-            pool = self._connections()
+            pool = await self._connections()
         except AddressRefusedError as error:
             return Answer(Verdict.RETRY, detail=f"refused: {error}")
         except (OSError, ssl.SSLError) as error:
@@ -85,14 +86,16 @@ class HttpClient:
         if self._resolver is not None:
             self._resolver.close()
 
-    def _connections(self) -> httpcore.AsyncConnectionPool:
-        if self._pool is None:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=tls_context(self._ca_file),
-                max_connections=CONNECTIONS,
-                keepalive_expiry=IDLE_S,
-                network_backend=CheckedBackend(self._local, self._resolve),
-            )
+    async def _connections(self) -> httpcore.AsyncConnectionPool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = httpcore.AsyncConnectionPool(
+                    # Reading certificates takes tens of milliseconds, in which nobody else should wait.
+                    ssl_context=await asyncio.to_thread(tls_context, self._ca_file),
+                    max_connections=CONNECTIONS,
+                    keepalive_expiry=IDLE_S,
+                    network_backend=CheckedBackend(self._local, self._resolve),
+                )
         return self._pool
 
 

@@ -43,20 +43,17 @@ class LongTail:
 
     async def send(self, url: str, document: Document) -> Answer:
         """Try once. Apprise says only whether it went well."""
-        asset = self._apprise.AppriseAsset(http_redirects=False, app_id="Touchstone", app_desc="Touchstone")
-        service = self._apprise.Apprise.instantiate(url, asset=asset)
-        if service is None:
-            return Answer(Verdict.RETRY, detail="url_from: not an address that Apprise knows; see its documentation")
-        service.redirects = False
-        host = getattr(service, "host", None)
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(MOST_S):
+                service = await loop.run_in_executor(self._threads, self._service, url)
+                if service is None:
+                    return Answer(Verdict.RETRY, detail="url_from: not an address that Apprise knows")
+                host = getattr(service, "host", None)
                 if host:
                     check_host(host, self._local, "url_from")
                     await checked_addresses(host, ANY_PORT, self._local, self._resolver)
-                delivered = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._notify, service, document
-                )
+                delivered = await loop.run_in_executor(self._threads, self._notify, service, document)
         except AddressRefusedError as error:
             return Answer(Verdict.RETRY, detail=f"refused: {error}")
         except TimeoutError:
@@ -70,6 +67,13 @@ class LongTail:
     async def close(self) -> None:
         self._resolver.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _service(self, url: str) -> Any:
+        asset = self._apprise.AppriseAsset(http_redirects=False, app_id="Touchstone", app_desc="Touchstone")
+        service = self._apprise.Apprise.instantiate(url, asset=asset)
+        if service is not None:
+            service.redirects = False  # whatever the address says
+        return service
 
     def _notify(self, service: Any, document: Document) -> bool:
         return bool(

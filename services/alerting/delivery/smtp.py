@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from email.message import EmailMessage
 from typing import Final
 
@@ -16,6 +17,7 @@ from services.alerting.delivery.receivers import Email
 from services.alerting.delivery.retry import Answer, Verdict
 
 MOST_S: Final = 15.0
+LEAVE_S: Final = 1.0
 HELLO: Final = "touchstone"
 """How we call ourselves: the machine's name is nobody's concern."""
 MENDABLE: Final = frozenset({530, 534, 535, 538, 550, 551, 553, 554})
@@ -33,9 +35,11 @@ class Mailer:
 
     async def send(self, mail: EmailMessage, password: str) -> Answer:
         """Try once. A mail that some recipients get counts as delivered: a repeat would reach them again."""
+        client = aiosmtplib.SMTP()
         try:
             async with asyncio.timeout(MOST_S):
-                refused = await self._send(mail, password)
+                client = await self._opened(password)
+                refused, _ = await client.send_message(mail)
         except AddressRefusedError as error:
             return Answer(Verdict.RETRY, detail=f"refused: {error}")
         except TimeoutError:
@@ -46,42 +50,56 @@ class Mailer:
             return _refusal(error.code, "user or password is refused")
         except aiosmtplib.SMTPResponseException as error:
             return _refusal(error.code, "the server refuses")
-        except aiosmtplib.SMTPNotSupported:
-            return Answer(
-                Verdict.RETRY, detail="the server offers no STARTTLS or no login that we know; see tls and user"
-            )
         except (aiosmtplib.SMTPException, OSError) as error:
+            if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
+                return Answer(
+                    Verdict.RETRY, detail="the server offers no STARTTLS, or no login that we know; see tls, user"
+                )
             return Answer(Verdict.RETRY, detail=describe(error))
-        some = f"{refused} of {len(self._receiver.to)} recipients are refused; mend `to`" if refused else ""
+        finally:
+            await _leave(client)
+        some = f"{len(refused)} of {len(self._receiver.to)} recipients are refused; mend `to`" if refused else ""
         return Answer(Verdict.DELIVERED, 250, some)
 
     async def close(self) -> None:
         if self._resolver is not None:
             self._resolver.close()
 
-    async def _send(self, mail: EmailMessage, password: str) -> int:
+    async def _opened(self, password: str) -> aiosmtplib.SMTP:
         receiver = self._receiver
-        if self._context is None:
-            self._context = tls_context(receiver.ca_file)
-        connection = await connected_socket(receiver.host, receiver.port, receiver.local, self._resolve)
+        context = None
+        if receiver.tls != "none":
+            context = self._context = self._context or await asyncio.to_thread(tls_context, receiver.ca_file)
         client = aiosmtplib.SMTP(
             hostname=receiver.host.rstrip("."),
-            sock=connection,
+            sock=await connected_socket(receiver.host, receiver.port, receiver.local, self._resolve),
             local_hostname=HELLO,
             use_tls=receiver.tls == "implicit",
             start_tls=receiver.tls == "starttls",
-            tls_context=None if receiver.tls == "none" else self._context,
+            tls_context=context,
             timeout=MOST_S,
         )
         try:
-            await client.connect()
+            await client.connect()  # from here on the socket is the client's
             if receiver.user:
                 await client.login(receiver.user, password)
-            refused, _ = await client.send_message(mail)
-            return len(refused)
-        finally:
-            client.close()
-            connection.close()
+        except BaseException:
+            _abort(client)
+            raise
+        return client
+
+
+async def _leave(client: aiosmtplib.SMTP) -> None:
+    """Take leave, shortly: the mail has been answered for, so how this goes changes nothing."""
+    if client.is_connected:
+        with suppress(aiosmtplib.SMTPException, OSError):
+            await client.quit(timeout=LEAVE_S)
+    _abort(client)
+
+
+def _abort(client: aiosmtplib.SMTP) -> None:
+    if isinstance(client.transport, asyncio.WriteTransport):
+        client.transport.abort()
 
 
 def _refusal(code: int, what: str) -> Answer:
