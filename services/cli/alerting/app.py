@@ -6,6 +6,8 @@ import typer
 
 from services.cli.alerting.backtest import backtest
 from services.cli.alerting.check import check
+from services.cli.alerting.cases import ack, assign, list_, resolve, show
+from services.cli.alerting.results import economics, recovery
 
 alerts = typer.Typer(
     add_completion=False,
@@ -18,11 +20,19 @@ alerts = typer.Typer(
 
 @alerts.callback()
 def about() -> None:
-    """Who must hear what: check the rules, see what they decided.
+    """Who must hear what: try rules before they call anybody, follow cases, see what calling brought.
 
     touchstone alerts check docs/alerting/rules.example.yml
+    touchstone alerts list --state open
     """
 
 
 alerts.command("check")(check)
 alerts.command("backtest")(backtest)
+alerts.command("list")(list_)
+alerts.command("show")(show)
+alerts.command("ack")(ack)
+alerts.command("assign")(assign)
+alerts.command("resolve")(resolve)
+alerts.command("recovery")(recovery)
+alerts.command("economics")(economics)

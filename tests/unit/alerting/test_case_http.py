@@ -19,7 +19,7 @@ from services.alerting.case_ports import Asked, CasePorts, StepTaken
 from services.alerting.cases import Case, CaseState
 from services.alerting.permission import DAY_US, SurveyFacts
 from services.alerting.tokens import ACKNOWLEDGE, TokenKeys
-from tests.unit.alerting.test_case_steps import CLOSED, NOW_US, OPEN
+from tests.unit.alerting.case_examples import CLOSED, NOW_US, OPEN
 
 pytestmark = pytest.mark.asyncio
 
