@@ -41,7 +41,6 @@ class Past:
         rows: dict[tuple[Turn, str, tuple[str, ...]], list[Call]] = {}
         for call in sorted(calls, key=lambda call: (call.made_us, call.call_id)):
             rows.setdefault((call.turn, call.rule, tuple(sorted(call.alert_ids))), []).append(call)
-        # A resolved call has the same alerts: it is told apart by its turn.
         answered = {call.about for some in rows.values() for call in some if call.turn is Turn.RESOLVED}
         made: list[PastCall] = []
         still: list[PastCall] = []

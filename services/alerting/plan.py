@@ -170,7 +170,8 @@ class _Planner:
         self._end(ordered, Fate.CALLED)
 
     def _call(self, rule: Rule | Focus, alerts: list[Alert], *, notice: bool = False) -> None:
-        self.calls.append(PlannedCall(Turn.FIRING, rule.name, tuple(alerts), rule.receivers, self.now_us, notice))
+        receivers = tuple(dict.fromkeys(rule.receivers))
+        self.calls.append(PlannedCall(Turn.FIRING, rule.name, tuple(alerts), receivers, self.now_us, notice))
 
     def _counts(self, call: PastCall, rule: Rule | Focus, within_us: int) -> bool:
         return (
@@ -213,7 +214,8 @@ class _Planner:
     def _tell_resolved(self) -> None:
         if not self.resolved:
             return
-        kept = {alert.alert_id for alert in self.past.unnoticed}  # a notice will tell of them yet
+        # A notice will tell of these yet.
+        kept = {alert.alert_id for alert in self.past.unnoticed if alert.rule in self.rules.by_name}
         kept |= {alert.alert_id for call in self.calls for alert in call.alerts}
         for call in self.past.open:
             kept.update(call.alert_ids)
