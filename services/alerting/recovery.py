@@ -17,10 +17,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from numpy.random import Generator
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
-Draws = Callable[[], np.random.Generator]
+Draws = Callable[[], Generator]
 """Begins the same random numbers anew at each call."""
 
 MEASURES: Final = ("score_change", "returned", "spend")
