@@ -86,7 +86,7 @@ def _rows(alerts: pl.DataFrame, rule: str) -> pl.DataFrame:
     return (
         alerts.filter(pl.col("rule") == rule, pl.col("called_us").is_not_null())
         .sort("value_at_risk", "called_us", "customer_id", descending=[True, False, False], nulls_last=True)
-        .drop("rule", "step", "fate")
+        .drop("rule", "fate")
     )
 
 
@@ -99,7 +99,7 @@ def print_told(told: Told, alerts: pl.DataFrame, limit: int) -> None:
     for rule, result in zip(told.rules.rules, told.results, strict=True):
         print()
         _print_rule(rule, result, len(span.steps_us))
-        shown = _rows(alerts, result.rule).head(limit)
+        shown = _rows(alerts.filter(pl.col("step") > 0), result.rule).head(limit)
         if shown.height:
             print()
             print_table(
