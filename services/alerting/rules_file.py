@@ -28,7 +28,7 @@ class RulesFile:
             self.rules = self._read(path)
 
     def look(self) -> bool:
-        """True where other rules hold from now on. A file that cannot be used is told in the log and changes nothing."""
+        """True where other rules hold from now on. A file that cannot be used is logged and changes nothing."""
         stamp = self._stamp_now()
         if self._path is None or stamp == self._stamp:
             return False

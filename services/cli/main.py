@@ -44,7 +44,7 @@ COMMANDS: dict[str, Entry] = {
         "infer",
         "How journeys that nobody rated may have felt, kept apart from what was.",
     ),
-    "alerts": Entry("services.cli.alerting.app", "alerts", "Who must hear what: rules, calls, cases, and what calling brought."),
+    "alerts": Entry("services.cli.alerting.app", "alerts", "Who must hear what: rules, cases, what calling brought."),
     "rejected": Entry("services.cli.rejected", "rejected", "What was refused, why, and its bytes."),
     "demo": Entry("services.cli.demo", "demo", "The main job on this machine, start to end."),
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the stack, and say what to do."),

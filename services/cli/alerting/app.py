@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from services.cli.alerting.backtest import backtest
-from services.cli.alerting.check import check
 from services.cli.alerting.cases import ack, assign, list_, resolve, show
+from services.cli.alerting.check import check
 from services.cli.alerting.results import economics, recovery
 
 alerts = typer.Typer(
