@@ -48,14 +48,6 @@ FELT_FACTS: Final = (
 UNFELT: Final = ("complaint_opened", "complaint_resolved", "follow_up", "survey_sent")
 """Kinds whose events matter to these facts even if nothing was felt in them; of others those do that were felt."""
 
-NOTHING_THERE: Final = {
-    "worst": "no bad moment lately",
-    "complaints": "no complaint open",
-    "feedback": "no unhappy feedback without an answer",
-    "cancelled": "no cancellation that stands",
-}
-"""What is said of a term whose cause a customer does not have."""
-
 
 def experience_at(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:
     """One row per customer with an event before ``as_of_us``: customer_id and `FELT_FACTS` as of that moment.
@@ -93,23 +85,7 @@ def sentences_at(events: pl.DataFrame, as_of_us: int, model: RiskModel) -> pl.Da
     at_us = np.full(len(customers), as_of_us, dtype=np.int64)
     measured, judged = assess(states, at_us, model)
     said = sentences(grounds(states, np.arange(len(customers)), at_us, measured, judged, model, names))
-    o, now, by_name = Arrays(), at_us.astype(np.float64), columns(states)
-    values = features(o, by_name, facts(o, by_name, model.parameters(), now), measured, now)
-    # What a customer does not have lowers the risk too, and cannot be said by when it was.
-    missing = {
-        term: np.asarray(values[feature]()) == 0.0
-        for term, feature in (
-            ("worst", "worst"),
-            ("complaints", "open_complaints"),
-            ("feedback", "feedback_unanswered"),
-            ("cancelled", "cancelled"),
-        )
-    }
-    told = said.with_columns(
-        pl.when(pl.Series(missing[term])).then(pl.lit(NOTHING_THERE[term])).otherwise(pl.col(term)).alias(term)
-        for term in missing
-    )
-    return told.insert_column(0, customers.cast(pl.String).alias("customer_id"))
+    return said.insert_column(0, customers.cast(pl.String).alias("customer_id"))
 
 
 def _before(events: pl.DataFrame, as_of_us: int) -> pl.DataFrame:

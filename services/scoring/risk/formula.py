@@ -113,6 +113,8 @@ def risk(o: Algebra, state: Mapping[str, Term], score: Score, parameters: Mappin
             ),
             "feedback_days": known.feedback_days,
             "cancelled_days": known.cancelled_days,
+            "feedback_waits": (state["last_feedback_at"] > state["last_follow_up_at"]) * 1.0,
+            "is_cancelled": (state["last_cancellation_at"] > state["last_commitment_at"]) * 1.0,
             "contact_days": known.contact_days,
             "survey_load": known.survey_load,
             "spend_a_coming": known.spend_a_coming,

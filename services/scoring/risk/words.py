@@ -18,6 +18,15 @@ SMALLEST: Final = 0.05
 """Contributions in log-odds below this are not worth a sentence."""
 
 
+NOTHING_THERE: Final = {
+    "worst": "no bad moment lately",
+    "complaints": "no complaint open",
+    "feedback": "no unhappy feedback without an answer",
+    "cancelled": "no cancellation that stands",
+}
+"""What is said where there is nothing: that moves the risk too."""
+
+
 def _days(column: str) -> pl.Expr:
     whole = pl.col(column).floor().cast(pl.Int64)
     return pl.when(whole == 1).then(pl.lit("1 day")).otherwise(pl.format("{} days", whole))
@@ -59,8 +68,12 @@ _SENTENCES: Final[dict[str, pl.Expr]] = {
         _nearest(pl.col("trend").abs()),
     ),
     "volatility": pl.format("experience is haphazard, volatility {} of 100", _nearest(pl.col("volatility") * 100)),
-    "worst": pl.format("a bad moment at {}, {} ago", pl.col("worst_touchpoint"), _days("worst_days")),
-    "complaints": pl.when(pl.col("open_complaints") == 1)
+    "worst": pl.when(pl.col("worst_touchpoint") == "")
+    .then(pl.lit(NOTHING_THERE["worst"]))
+    .otherwise(pl.format("a bad moment at {}, {} ago", pl.col("worst_touchpoint"), _days("worst_days"))),
+    "complaints": pl.when(pl.col("open_complaints") == 0)
+    .then(pl.lit(NOTHING_THERE["complaints"]))
+    .when(pl.col("open_complaints") == 1)
     .then(pl.format("complaint open for {}", _days("complaint_days")))
     .otherwise(
         pl.format(
@@ -69,9 +82,13 @@ _SENTENCES: Final[dict[str, pl.Expr]] = {
             _days("complaint_days"),
         )
     ),
-    "feedback": pl.format("unhappy feedback unanswered for {}", _days("feedback_days")),
+    "feedback": pl.when(pl.col("feedback_waits") > 0)
+    .then(pl.format("unhappy feedback unanswered for {}", _days("feedback_days")))
+    .otherwise(pl.lit(NOTHING_THERE["feedback"])),
     "surveys": pl.format("asked for feedback about {} times lately", _nearest(pl.col("survey_load"))),
-    "cancelled": pl.format("cancelled {} ago", _days("cancelled_days")),
+    "cancelled": pl.when(pl.col("is_cancelled") > 0)
+    .then(pl.format("cancelled {} ago", _days("cancelled_days")))
+    .otherwise(pl.lit(NOTHING_THERE["cancelled"])),
 }
 
 
@@ -145,11 +162,15 @@ def sentences_sql(column: Callable[[str], str]) -> dict[str, str]:
         f"{_sql_nearest('abs(' + c('trend') + ')')}, ' points lately')",
         "volatility": f"concat('experience is haphazard, volatility ', {_sql_nearest(c('volatility') + ' * 100')}, "
         "' of 100')",
-        "worst": f"concat('a bad moment at ', {c('worst_touchpoint')}, ', ', {_sql_days(c('worst_days'))}, ' ago')",
-        "complaints": f"if({c('open_complaints')} = 1, concat('complaint open for ', "
+        "worst": f"if({c('worst_touchpoint')} = '', '{NOTHING_THERE['worst']}', "
+        f"concat('a bad moment at ', {c('worst_touchpoint')}, ', ', {_sql_days(c('worst_days'))}, ' ago'))",
+        "complaints": f"multiIf({c('open_complaints')} = 0, '{NOTHING_THERE['complaints']}', "
+        f"{c('open_complaints')} = 1, concat('complaint open for ', "
         f"{_sql_days(c('complaint_days'))}), concat(toString({c('open_complaints')}), ' complaints open, the oldest "
         f"for ', {_sql_days(c('complaint_days'))}))",
-        "feedback": f"concat('unhappy feedback unanswered for ', {_sql_days(c('feedback_days'))})",
+        "feedback": f"if({c('feedback_waits')} > 0, concat('unhappy feedback unanswered for ', "
+        f"{_sql_days(c('feedback_days'))}), '{NOTHING_THERE['feedback']}')",
         "surveys": f"concat('asked for feedback about ', {_sql_nearest(c('survey_load'))}, ' times lately')",
-        "cancelled": f"concat('cancelled ', {_sql_days(c('cancelled_days'))}, ' ago')",
+        "cancelled": f"if({c('is_cancelled')} > 0, concat('cancelled ', {_sql_days(c('cancelled_days'))}, ' ago'), "
+        f"'{NOTHING_THERE['cancelled']}')",
     }

@@ -275,6 +275,7 @@ FACTS: dict[str, Any] = {
     "open_complaints": 2,
     "complaint_days": 0.4,
     "feedback_days": 1.9,
+    "feedback_waits": 1.0,
     "survey_load": 4.5,
     "spend_ratio": 0.555,
     "spend_a_coming": 34.6,
@@ -282,6 +283,7 @@ FACTS: dict[str, Any] = {
     "contacted": True,
     "contact_days": 3.2,
     "cancelled_days": 2.0,
+    "is_cancelled": 1.0,
 }
 
 
@@ -312,6 +314,10 @@ def said(name: str, **changes: Any) -> str:
         ("contact", {}, "last contact without coming 3 days ago"),
         ("contact", {"contacted": False}, "no contact on record but coming"),
         ("cancelled", {}, "cancelled 2 days ago"),
+        ("worst", {"worst_touchpoint": ""}, "no bad moment lately"),
+        ("complaints", {"open_complaints": 0, "complaint_days": 20_000.0}, "no complaint open"),
+        ("feedback", {"feedback_waits": 0.0}, "no unhappy feedback without an answer"),
+        ("cancelled", {"is_cancelled": 0.0}, "no cancellation that stands"),
     ],
 )
 def test_reasons_in_words(name: str, changes: dict[str, Any], sentence: str) -> None:

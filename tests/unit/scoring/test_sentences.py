@@ -8,9 +8,10 @@ import polars as pl
 
 from schemas.tables import DIMENSIONS
 from services.scoring.decay import DAY_US
-from services.scoring.facts import NOTHING_THERE, sentences_at
+from services.scoring.facts import sentences_at
 from services.scoring.risk.features import TERMS
 from services.scoring.risk.model import DEFAULT
+from services.scoring.risk.words import NOTHING_THERE
 
 FIRST: Final = 19_000
 NOW_US: Final = (FIRST + 41) * DAY_US
