@@ -66,19 +66,19 @@ def decide(rules: RuleSet, signals: pl.DataFrame, states: States) -> Decided:
         return Decided([], [])
     rows = _Rows(fresh)
     changed: dict[tuple[str, str], AlertState] = {}
-    found: list[tuple[int, int, int, Alert]] = []
+    found: list[tuple[int, int, int, int, Alert]] = []
     known = _standing(rows, states)
     for place, rule in enumerate(rules.rules):
         for row, alert in _walk(rule, rules.rules_version, rows, states, known.pop(rule.name, set()), changed):
-            found.append((rows.partition[row], rows.offset[row], place, alert))
+            found.append((rows.partition[row], rows.offset[row], place, row, alert))
     for place, (name, customers) in enumerate(sorted(known.items()), start=len(rules.rules)):
         for row, alert in _retire(name, rules.rules_version, rows, states, customers, changed):
-            found.append((rows.partition[row], rows.offset[row], place, alert))
+            found.append((rows.partition[row], rows.offset[row], place, row, alert))
     for customer, last in rows.last.items():
         changed[PLACE, customer] = AlertState(
             PLACE, customer, Phase.IDLE, 0, "", 0, 0, rows.partition[last], rows.offset[last]
         )
-    found.sort(key=lambda each: each[:3])
+    found.sort()  # two alerts never have all four in common
     return Decided(list(changed.values()), [alert for *_, alert in found])
 
 
@@ -148,6 +148,8 @@ class _Rows:
 
 def _fact(value: Any) -> float | str:
     """A fact as JSON can tell it: what is unknown is an empty text."""
+    if type(value) is str:
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else ""
     return "" if value is None else str(value)
