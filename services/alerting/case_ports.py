@@ -73,7 +73,7 @@ class Append(Protocol):
     May raise when only some are in the log: the records are sent again then, and count once.
     """
 
-    def __call__(self, customers: Sequence[str], values: Sequence[bytes], timestamp_ms: int) -> None: ...
+    def __call__(self, customers: Sequence[str], values: Sequence[bytes], timestamp_ms: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ class TokenKeys:
             raise ExpiredTokenError("this link is too old: open the case with `touchstone alerts` or an API key")
 
 
+def acknowledge_url(base_url: str, alert_id: str, keys: TokenKeys, expires_s: int) -> str:
+    """The address behind a call's link: the page of `services.alerting.app` whose button acknowledges."""
+    return f"{base_url.rstrip('/')}/cases/{alert_id}?token={keys.sign(alert_id, ACKNOWLEDGE, expires_s)}"
+
+
 def _signature(key: bytes, alert_id: str, action: str, expires_s: int) -> str:
     said = "".join(f"{len(part.encode())}:{part}" for part in (_PURPOSE, alert_id, action, str(expires_s)))
     digest = hmac.new(key, said.encode(), hashlib.sha256).digest()

@@ -82,7 +82,7 @@ def test_a_step_taken_twice_is_one_event() -> None:
 
 def test_the_core_stores_it_and_the_state_is_what_it_was() -> None:
     plain, stepped = make_core(FakeTables()), make_core(FakeTables())
-    felt = [event("a", "ada"), event("b", "ada", after_s=2)]
+    felt: list[bytes | None] = [event("a", "ada"), event("b", "ada", after_s=2)]
     take(plain, felt)
     effects = stepped.take(0, np.arange(3), [*felt, RECORD], [AT_US // 1000] * 3, ())
     assert [written.frame["kind"].to_list()[-1] for written in effects.events] == [KIND]
@@ -95,7 +95,7 @@ def test_the_core_stores_it_and_the_state_is_what_it_was() -> None:
 
 
 def test_a_refold_of_the_log_gives_the_state_of_the_stream() -> None:
-    values = [event("a", "ada"), RECORD, event("b", "ada", after_s=2), RECORD]
+    values: list[bytes | None] = [event("a", "ada"), RECORD, event("b", "ada", after_s=2), RECORD]
     core = make_core(FakeTables())
     take(core, values)
     refold = Refold(0, Wanted({"ada": 3}), DEFAULT, shipped(), lambda: b"markmark")

@@ -310,7 +310,7 @@ def check_recomputed(client: ClickHouse) -> None:
     """The stored states are those that one query makes of the stored events."""
     names = [column.name for column in RECOMPUTED]
     made = client.frame(recompute_sql(DEFAULT.activity_kinds)).select(names).sort("customer_id")
-    # A customer of whom there are reviews alone has no event to make a state of; nobody is like that here.
+    # A customer of whom there are reviews or steps of cases alone has no event to make a state of; nobody here is.
     kept = client.frame(f"SELECT {', '.join(names)} FROM touchstone.customer_state FINAL").sort("customer_id")
     assert kept.height == made.height
     for name in names:

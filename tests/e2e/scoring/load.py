@@ -11,6 +11,7 @@ from typing import Final, Self
 from confluent_kafka import Producer
 
 from infra.kafka.producer import client_config
+from schemas.case import CaseStep, Step, encode_case_step
 from schemas.encode import Record, encode
 from schemas.topics import TOUCHPOINTS
 from schemas.touchpoint import EVENT, to_record
@@ -41,12 +42,13 @@ class Load:
     poison: int = 0
 
 
-def make_load(seed: int, events: int, prefix: str, now_us: int) -> Load:
+def make_load(seed: int, events: int, prefix: str, now_us: int, *, case_steps: bool = False) -> Load:
     """About ``events`` events of the half year before ``now_us``, as if ingest had taken them when they happened.
 
     They come up to an hour late and so out of order, one in twenty up to forty days late; a tenth is sent again (some
     at once, some weeks later), one in a hundred again with another text. Poison lies in between. Three in eight tell of
-    their journey, and so are records of schema version 2.
+    their journey, and so are records of schema version 2. ``case_steps``: somebody works on a case of the customer at
+    one in thirty-two, and says so twice in a row now and then.
     """
     chance = random.Random(seed)
     simulation = simulate(SimulationConfig(max(1, events // 32), now_us, seed=seed, id_prefix=prefix))
@@ -63,6 +65,13 @@ def make_load(seed: int, events: int, prefix: str, now_us: int) -> Load:
             record["journey"] = "order"
         load.event_ids.add(record["event_id"])
         send(record, chance.uniform(0, 40 * DAY_US if chance.random() < 0.05 else HOUR_US))
+        if case_steps and record["event_id"][1] < 8:
+            at_us, alert_id = record["occurred_at"], record["event_id"].hex()
+            step = CaseStep(record["customer_id"], alert_id, Step.ACKNOWLEDGED, "kim", at_us=at_us)
+            said = encode_case_step(step)
+            load.event_ids.add(step.event_id)
+            for _ in range(1 + (record["event_id"][2] < 64)):
+                load.records.append(Sent(at_us, step.customer_id, said, at_us // 1000))
         fate = chance.random()
         if fate < 0.10:
             load.exact_repeats += 1

@@ -49,7 +49,7 @@ def test_workers_killed_at_any_moment_leave_every_number_exact(
     stage: Machine, tables: ClickHouse, expected: Expected
 ) -> None:
     chance = random.Random(SEED)
-    load = make_load(SEED, EVENTS, "exact-", time.time_ns() // 1000)
+    load = make_load(SEED, EVENTS, "exact-", time.time_ns() // 1000, case_steps=True)
     before = number(tables, EVENTS_STORED)
     workers = [stage.start_worker(**SETTINGS)]
     for written, records in zip((*TURNS, None), parts(load.records, len(TURNS) + 1), strict=True):

@@ -18,7 +18,7 @@ from services.alerting.app import MAX_BODY_BYTES, _with_times, alerting_app
 from services.alerting.case_ports import Asked, CasePorts, StepTaken
 from services.alerting.cases import Case, CaseState
 from services.alerting.permission import DAY_US, SurveyFacts
-from services.alerting.tokens import ACKNOWLEDGE, TokenKeys
+from services.alerting.tokens import ACKNOWLEDGE, TokenKeys, acknowledge_url
 from tests.unit.alerting.case_examples import CLOSED, NOW_US, OPEN
 
 pytestmark = pytest.mark.asyncio
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio
 KEY = "a-key-of-the-desk-1"
 LINKS = TokenKeys((b"k" * 32,))
 TOKEN = LINKS.sign(OPEN.case_id, ACKNOWLEDGE, NOW_US // 1_000_000 + 60)
-PAGE = f"/cases/{OPEN.case_id}?token={TOKEN}"
+PAGE = acknowledge_url("http://desk/", OPEN.case_id, LINKS, NOW_US // 1_000_000 + 60)
 
 
 class DownError(Exception):
