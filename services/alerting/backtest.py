@@ -245,6 +245,9 @@ class Result:
     budget_per_day: int
     budget_used: float
     """Share of what the budget allows in the span."""
+    budget_one_by_one: float
+    """The same without the first step, if each customer had a call: what fires at one step is told together here, and
+    comes one by one in operation."""
 
 
 def judge(rule: str, budget_per_day: int, alerts: pl.DataFrame, calls: pl.DataFrame, past: Past) -> Result:
@@ -283,6 +286,7 @@ def judge(rule: str, budget_per_day: int, alerts: pl.DataFrame, calls: pl.DataFr
         busiest_day_calls=int(per_day.max() or 0),  # type: ignore[arg-type]
         budget_per_day=budget_per_day,
         budget_used=calls.height / (days * budget_per_day),
+        budget_one_by_one=running.height / (span.running_us / DAY_US * budget_per_day),
     )
 
 

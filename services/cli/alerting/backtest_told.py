@@ -148,6 +148,10 @@ def _print_rule(rule: Rule, result: Result, steps: int) -> None:
         f"{result.calls:,} calls, {result.calls_per_week:.3g} a week; busiest day {result.busiest_day_calls:,} of "
         f"{result.budget_per_day:,}, {result.budget_used:.1%} of it in all",
     )
+    _line(
+        "",
+        f"with a call for each customer {result.budget_one_by_one:.0%}: what fires at one step is told together here",
+    )
     named = [segment for segment in result.segments if segment.segment][:SEGMENTS_SHOWN]
     if named:
         told = ", ".join(f"{visible(s.segment, 30)} {s.called:,} ({_percent(s.precision)} left)" for s in named)

@@ -27,7 +27,7 @@ from services.scoring.readings import Readings
 from services.scoring.risk.model import RiskModel
 from services.scoring.state import Ints, Rows, States, Vocabulary
 
-CHUNK_EVENTS: Final = 500_000
+CHUNK_EVENTS: Final = 200_000
 """Folded at once; some 200 MiB."""
 DAY_US: Final = 86_400_000_000
 CANCELLING: Final = "cancellation"

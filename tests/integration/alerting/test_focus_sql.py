@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -48,7 +48,7 @@ def felt(seed: int = 1) -> pl.DataFrame:
 
 def store(client: ClickHouse, told: pl.DataFrame, received_at: pl.Expr) -> None:
     """As events, valence on ease with weight 0.5 and on emotion with weight 1."""
-    given = {
+    given: dict[str, Any] = {
         "event_id": pl.Series([number.to_bytes(16, "big") for number in range(told.height)], dtype=pl.Binary),
         "customer_id": pl.col("customer_id"),
         "occurred_at": pl.col("at"),

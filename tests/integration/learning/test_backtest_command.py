@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -67,6 +68,7 @@ def test_rules_are_rehearsed(deployment: Deployment, rules: str) -> None:
     risky, everyone = by_name["risky"], by_name["everybody"]
     assert risky["running"]["called"] > 20
     assert risky["running"]["precision"]["of"] > 20
+    assert risky["budget_one_by_one"] > risky["budget_used"]
     assert risky["lead_days"]["median"] > 0
     assert 0 < risky["recall"]["value"] <= 1
     # Everybody is called once: at the first step, or when they are first seen.
@@ -135,11 +137,11 @@ def test_recorded_signals_can_be_used(deployment: Deployment, rules: str) -> Non
         "log_offset": [1, 2, 3],
     }
     given = pl.DataFrame(told)
-    nothing = {pl.String: "", pl.Float64: 0.0, pl.Int64: 0}
+    nothing: dict[Any, Any] = {pl.String: "", pl.Float64: 0.0, pl.Int64: 0}
     write_signals(
         deployment.client,
         given.select(
-            (pl.col(name) if name in told else pl.lit(nothing.get(type_, []))).cast(type_).alias(name)  # type: ignore[call-overload]
+            (pl.col(name) if name in told else pl.lit(nothing.get(type_, []))).cast(type_).alias(name)
             for name, type_ in SIGNALS.items()
         ),
     )
