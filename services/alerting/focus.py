@@ -41,6 +41,8 @@ LEAST_CHANGE: Final = 0.1
 """Smaller differences call nobody, however sure they are. In units of valence: 5 points of the experience score."""
 LEAST_WINDOWS: Final = 4
 """Of the past; below that there is no telling by how much windows differ."""
+LEAST_CUSTOMERS: Final = 2
+"""One alone gives no sampling error, whatever the rule says."""
 LIKE_WINDOWS: Final = 6
 """Of the same weekday, or hour of the day: if so many are there, they alone are the past."""
 _NOWHERE: Final = -1
@@ -149,7 +151,7 @@ def observe(rule: FocusRule, windows: pl.DataFrame, end_us: int, states: Mapping
     seen: list[tuple[str, int, int, Comparison]] = []
     for (part,), rows in windows.sort("part", "start_us").group_by("part", maintain_order=True):
         now = rows.filter(pl.col("start_us") == start_us)
-        if not now.height or now["customers"][0] < rule.customers_at_least:
+        if not now.height or now["customers"][0] < max(LEAST_CUSTOMERS, rule.customers_at_least):
             continue
         state = states.get(subject_of(rule, str(part)))
         until_us = state.fired_us - rule.window_us if state is not None and state.firing else start_us
@@ -174,7 +176,7 @@ def observe(rule: FocusRule, windows: pl.DataFrame, end_us: int, states: Mapping
 
 def _past(rule: FocusRule, rows: pl.DataFrame, start_us: int, until_us: int) -> pl.DataFrame:
     """The windows before ``until_us``, alike in weekday or hour to the one at ``start_us`` if there are enough."""
-    at, enough = pl.col("start_us"), pl.col("customers") >= max(2, rule.customers_at_least / 2)
+    at, enough = pl.col("start_us"), pl.col("customers") >= max(LEAST_CUSTOMERS, rule.customers_at_least / 2)
     past = rows.filter(at >= until_us - rule.against_us, at < until_us, enough)
     for period_us in (WEEK_US, DAY_US):
         alike = past.filter((start_us - at) % period_us == 0)

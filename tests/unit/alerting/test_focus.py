@@ -22,6 +22,7 @@ from services.alerting.focus import (
     states_of,
 )
 from services.alerting.focus_measure import Measured, compare, measured
+from services.alerting.rules.read import read_rules
 from tests.unit.alerting.focus_windows import Reading, end_of, life, moved, windows_of
 
 FELT = FocusRule("checkout-felt-worse", "touchpoint", "felt", owner="shop", answer_within_us=DAY_US)
@@ -163,6 +164,34 @@ def test_a_short_past_gives_no_verdict() -> None:
     assert observe(FELT, windows_of(readings), end_of(3), {}) == []
     assert observe(FELT, windows_of(readings), end_of(4), {}) != []
     assert observe(FELT, windows_of(readings).clear(), end_of(4), {}) == []
+
+
+def test_one_customer_fires_nothing_whatever_the_rule_says() -> None:
+    readings = moved(life(12, 45, customers=1), "checkout", range(35, 45), by=-0.9)
+    assert alerts_of(replace(FELT, customers_at_least=1), readings, range(30, 45)) == []
+
+
+def test_what_was_always_the_same_and_is_not_any_more_fires() -> None:
+    readings = [(day, "checkout", f"c{n}", 1.0, 0.5 if day < 30 else 0.1) for day in range(31) for n in range(60)]
+    [alert] = alerts_of(FELT, readings, range(28, 31))
+    assert alert.at_us == end_of(30)
+
+
+def test_a_rule_of_the_file_is_taken_as_it_stands() -> None:
+    text = """
+version: 1
+receivers: [{name: desk, type: file, path: calls.jsonl}]
+focus:
+  - {name: worse, by: channel, measure: haphazardness, window: 12h, against: 14d, customers_at_least: 7,
+     change_at_least: 0.2, standard_errors: 2, severity: error, owner: shop, receivers: [desk], cooldown: 1d,
+     answer_within: 2h}
+"""
+    rule = FocusRule.of(read_rules(text).rules.focus[0])
+    assert rule == FocusRule(
+        *("worse", "channel", "haphazardness", 12 * HOUR_US, 14 * DAY_US, 7, 2.0, 0.2),
+        *(DAY_US, 2 * HOUR_US, "error", "shop"),
+    )
+    assert rule.false_alarms == pytest.approx(0.02275, abs=1e-5)
 
 
 def test_many_parts_are_asked_at_once() -> None:
