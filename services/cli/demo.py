@@ -27,6 +27,7 @@ from schemas.tables import DATABASE
 from services.cli.addresses import Addresses, locate, running_stack
 from services.cli.console import CommandError, ExitCode, print_table, say
 from services.cli.customer import print_story, read_story
+from services.cli.demo_alerts import Receiving, await_calls, print_calls, print_rehearsed, receiving, rehearsed, use
 from services.cli.demo_stream import Stream, make_stream
 from services.cli.figures import Figures, gather, read_lag
 from services.cli.found import Found, compare
@@ -35,6 +36,7 @@ from services.cli.progress import Progress
 from services.cli.reading import reader
 from services.cli.settings import StackSettings, load_settings
 from services.cli.visible import visible
+from services.scoring.risk.model import DEFAULT
 from services.simulator import CustomerTruth, Simulation, SimulationConfig, simulate
 
 CUSTOMERS: Final = 2_200
@@ -74,8 +76,12 @@ def demo(
     config = SimulationConfig(customers=customers, now_us=time.time_ns() // 1000, seed=seed, horizon_days=HORIZON_DAYS)
     try:
         # The simulation needs the processor while the stack mostly waits.
-        with ThreadPoolExecutor(1) as aside, _stack(settings, simulating=aside.submit(simulate, config)) as simulation:
-            _show(settings, simulation.result(), config)
+        with (
+            receiving() as receiver,
+            ThreadPoolExecutor(1) as aside,
+            _stack(settings, receiver, simulating=aside.submit(simulate, config)) as simulation,
+        ):
+            _show(settings, simulation.result(), config, receiver)
     except (KafkaInfraError, ClickHouseError, StackError, httpx.HTTPError, CommandError) as error:
         code = error.code if isinstance(error, CommandError) else ExitCode.UNREACHABLE
         raise CommandError(f"the demo failed: {error}\nThe logs: {settings.data_dir / 'logs'}", code) from error
@@ -92,7 +98,9 @@ def _own_settings() -> StackSettings:
 
 
 @contextmanager
-def _stack(settings: StackSettings, simulating: Future[Simulation]) -> Iterator[Future[Simulation]]:
+def _stack(
+    settings: StackSettings, receiver: Receiving, simulating: Future[Simulation]
+) -> Iterator[Future[Simulation]]:
     """A stack on free ports and an empty folder, while the simulation runs beside its start."""
     data_dir = settings.data_dir
     if running_stack(data_dir) is not None:
@@ -101,8 +109,9 @@ def _stack(settings: StackSettings, simulating: Future[Simulation]) -> Iterator[
         )
     stop_stack(data_dir, say=say)
     shutil.rmtree(data_dir, ignore_errors=True)
+    use(receiver.write(data_dir / "alerting"))
     command = [sys.executable, "-m", "services.cli.main", "up", "--foreground", "--free-ports"]
-    _heading("Starting Kafka, ClickHouse, scoring and ingest on this machine")
+    _heading("Starting Kafka, ClickHouse, scoring, alerting and ingest on this machine")
     start_in_background(command, data_dir, say=say)
     try:
         yield simulating
@@ -111,7 +120,7 @@ def _stack(settings: StackSettings, simulating: Future[Simulation]) -> Iterator[
         stop_stack(data_dir, say=say)
 
 
-def _show(settings: StackSettings, simulation: Simulation, config: SimulationConfig) -> None:
+def _show(settings: StackSettings, simulation: Simulation, config: SimulationConfig, receiver: Receiving) -> None:
     where = locate(settings)
     stream = make_stream(simulation.events, config.seed)
     _heading(f"Sending {stream.total:,} events of {len(simulation.truth):,} customers, half a year of their lives")
@@ -134,6 +143,11 @@ def _show(settings: StackSettings, simulation: Simulation, config: SimulationCon
         _print_at_risk(scores)
         truth = {customer.customer_id: customer for customer in simulation.truth}
         _print_found({row["customer_id"]: row["risk"] for row in scores}, truth, config.now_us)
+        _heading("Calls to those who can keep them")
+        await_calls(client, receiver.inbox)
+        print_calls(receiver.inbox)
+        first = rehearsed(client, settings.data_dir / "alerting" / "rules.yml", DEFAULT, config.now_us)
+        print_rehearsed(first, truth, config.now_us, HORIZON_DAYS)
         _heading("One customer's story")
         print_story(read_story(client, _worth_telling(scores, truth, config.now_us)), 14)
     _print_next(settings.data_dir)
@@ -316,6 +330,7 @@ def _print_next(data_dir: Path) -> None:
         'touchstone sql "SELECT touchpoint, count(), avg(emotion_valence) AS felt FROM touchpoints FINAL '
         'WHERE emotion_weight > 0 GROUP BY touchpoint ORDER BY felt"',
         "touchstone rejected --count",
+        "touchstone alerts list",
         "touchstone down",
     ):
         print(f"  {command}")
