@@ -25,7 +25,7 @@ from starlette.routing import Route
 from schemas.case import MAX_NAME_CHARS
 from services.alerting import cases
 from services.alerting.case_bodies import Acknowledge, Assign, Close
-from services.alerting.case_ports import MOST_ROWS, Asked, CasePorts
+from services.alerting.case_ports import MOST_ROWS, Asked, CasePorts, StandingByError
 from services.alerting.case_tables import ALERT_FILTERS, CASE_FILTERS
 from services.alerting.cases import BadStepError, Case, CaseError
 from services.alerting.http_problems import MEDIA_TYPE, problem
@@ -135,6 +135,22 @@ class _Desk:
             )
 
         return await self._append(case, records_at)
+
+    async def post_resend(self, request: Request) -> Response:
+        """``POST /v1/calls/{id}/resend``."""
+        call_id = request.path_params["call_id"]
+        try:
+            if self._ports.resend is None:
+                raise StandingByError
+            await self._ports.resend(call_id)
+        except LookupError as error:
+            raise _AnswerError(404, "no_such_call", str(error)) from error
+        except StandingByError as error:
+            raise _unavailable("Another process calls; ask that one.") from error
+        except self._ports.transient as error:
+            _log.warning("not answered: %s", error)
+            raise _unavailable("The tables do not answer; ask again.") from error
+        return _json({"call_id": call_id}, 202)
 
     # Links of calls.
 
@@ -378,6 +394,7 @@ def alerting_app(ports: CasePorts) -> Starlette:
             Route("/v1/cases/{case_id}/acknowledge", desk.with_key(desk.post_acknowledge), methods=["POST"]),
             Route("/v1/cases/{case_id}/assign", desk.with_key(desk.post_assign), methods=["POST"]),
             Route("/v1/cases/{case_id}/close", desk.with_key(desk.post_close), methods=["POST"]),
+            Route("/v1/calls/{call_id}/resend", desk.with_key(desk.post_resend), methods=["POST"]),
             Route("/v1/customers/{customer_id:path}/survey-permission", desk.with_key(desk.get_permission)),
             Route("/cases/{case_id}", _as_page(desk.get_page), methods=["GET"]),
             Route("/cases/{case_id}", _as_page(desk.post_page), methods=["POST"]),

@@ -76,6 +76,16 @@ class Append(Protocol):
     def __call__(self, customers: Sequence[str], values: Sequence[bytes], timestamp_ms: int, /) -> None: ...
 
 
+class StandingByError(Exception):
+    """Another process decides and calls: it is the one to ask."""
+
+
+class Resend(Protocol):
+    """Send a call again that was given up, or that waits. LookupError: there is no such call; StandingByError."""
+
+    async def __call__(self, call_id: str, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CasePorts:
     """Everything `services.alerting.app.alerting_app` needs."""
@@ -89,5 +99,7 @@ class CasePorts:
     """Empty: none is asked for, which is for loopback only."""
     token_keys: TokenKeys | None = None
     """None: no links."""
+    resend: Resend | None = None
+    """None: nobody calls here."""
     guard: Callable[[], Guard] = DefaultGuard
     """Of the rules that hold now."""

@@ -33,7 +33,7 @@ from schemas.topics import ALERTING_GROUP, LOYALTY_SIGNALS
 from services.alerting.adapters import CallStore, Log, Tables
 from services.alerting.alert import Alert, Told
 from services.alerting.app import alerting_app
-from services.alerting.case_ports import CasePorts
+from services.alerting.case_ports import CasePorts, StandingByError
 from services.alerting.case_tables import CaseTables
 from services.alerting.delivery.dispatcher import Dispatcher
 from services.alerting.delivery.long_tail import ExtraMissingError
@@ -116,6 +116,7 @@ class Service:
             api_keys=api_keys,
             token_keys=self._token_keys,
             guard=lambda: self._file.rules.survey_guard,
+            resend=self._resend,
         )
         self._holds = False
         self._changed = asyncio.Event()
@@ -231,6 +232,11 @@ class Service:
             TRANSIENT,
             self._metrics,
         )
+
+    async def _resend(self, call_id: str) -> None:
+        if self._office is None:
+            raise StandingByError
+        await self._office.dispatcher.resend(call_id)
 
     def _told(self, alerts: Sequence[Alert]) -> Told:
         """Links for alerts, where there is an address and a key."""

@@ -17,7 +17,7 @@ import polars as pl
 
 from schemas.review import encode_review
 from services.alerting import focus, tell
-from services.alerting.alert import Alert, Told
+from services.alerting.alert import Alert, AlertState, Phase, Told
 from services.alerting.delivery.dispatcher import Dispatcher
 from services.alerting.focus_measure import WINDOWS
 from services.alerting.focus_sql import felt_windows_sql
@@ -33,6 +33,9 @@ _log: Final = logging.getLogger(__name__)
 SHARE_OF_TIME: Final = 0.1
 """A sweep may take this share of the time at most; a large table is looked at less often."""
 RETRY_S: Final = 1.0
+NOBODY: Final = ""
+"""Stands for a customer where a rule is about a part of the company: its row says which window was judged last."""
+MOST_LATE_WINDOWS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,6 @@ class Office:
         self._past = Past()
         self._wake = asyncio.Event()
         self._patience = Patience(round(intervals.sweep_s * 1e6))
-        self._judged: dict[str, int] = {}
         self._metrics = metrics
 
     def take(self, alerts: Sequence[Alert]) -> None:
@@ -223,11 +225,14 @@ class Office:
         now_us = self._now_us()
         for each in self._rules.focus:
             rule = focus.FocusRule.of(each)
-            # The one before the latest is as far back as somebody is still helped by hearing of it.
-            after_us = self._judged.get(rule.name, focus.latest_end_us(rule, now_us) - rule.window_us)
-            for end_us in focus.ends_due(rule, after_us, now_us):
+            # Windows that closed while nobody looked are judged now, but for those of long ago.
+            latest_us = focus.latest_end_us(rule, now_us)
+            known = self._store.load_states([NOBODY]).get((rule.name, NOBODY))
+            earliest_us = latest_us - (MOST_LATE_WINDOWS if known else 1) * rule.window_us
+            for end_us in focus.ends_due(rule, max(known.since_us if known else 0, earliest_us), now_us):
                 fresh += self._judge(rule, end_us)
-                self._judged[rule.name] = end_us
+                place = AlertState(rule.name, NOBODY, Phase.IDLE, end_us, "", 0, 0, 0, end_us // rule.window_us)
+                self._store.write_states([place])
                 self._metrics.windows(1)
         return fresh
 

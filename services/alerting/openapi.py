@@ -48,6 +48,13 @@ def openapi_document(*, with_keys: bool) -> dict[str, Any]:
                     ("close", "Close", "End a case; the customer's follow_up is appended with it."),
                 )
             },
+            "/v1/calls/{call_id}/resend": {
+                "parameters": [_path("call_id")],
+                "post": {
+                    "summary": "Send a call again: one that was given up, or one that waits for its next attempt.",
+                    "responses": _answers("Resent", 202),
+                },
+            },
             "/v1/customers/{customer_id}/survey-permission": {
                 "parameters": [_path("customer_id")],
                 "get": {
@@ -94,6 +101,7 @@ def _shapes() -> dict[str, Any]:
         | {"notes": _WHOLE, "assignments": _WHOLE}
         | {"steps": {"type": "array", "items": {"type": "object", "properties": step}}},
         "Taken": {"case_id": _TEXT, "appended": {**_WHOLE, "description": "Events that went into the log."}},
+        "Resent": {"call_id": _TEXT},
         "Permission": {
             "customer_id": _TEXT,
             "allowed": {"type": "boolean"},

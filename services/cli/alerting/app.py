@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from services.cli.alerting.backtest import backtest
+from services.cli.alerting.calls import calls, resend
 from services.cli.alerting.cases import ack, assign, list_, resolve, show
 from services.cli.alerting.check import check
 from services.cli.alerting.results import economics, recovery
@@ -34,5 +35,7 @@ alerts.command("show")(show)
 alerts.command("ack")(ack)
 alerts.command("assign")(assign)
 alerts.command("resolve")(resolve)
+alerts.command("calls")(calls)
+alerts.command("resend")(resend)
 alerts.command("recovery")(recovery)
 alerts.command("economics")(economics)
