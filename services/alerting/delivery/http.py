@@ -25,7 +25,7 @@ from services.alerting.delivery.retry import Answer, Verdict, retry_after_s
 MOST_S: Final = 15.0
 """From the look-up of the name to the last byte that is read. Standard Webhooks: 15 to 30 s."""
 CONNECT_S: Final = 5.0
-CONNECTIONS: Final = 16
+CONNECTIONS: Final = 8
 IDLE_S: Final = 30.0
 USER_AGENT: Final = "touchstone-cx"
 
