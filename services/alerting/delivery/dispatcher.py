@@ -12,12 +12,12 @@ import random
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from services.alerting.alert import Attempt, Call, Outcome, Turn
 from services.alerting.delivery.circuit import Circuit, Mode
 from services.alerting.delivery.lane import Lane, Pending, pending_of
+from services.alerting.delivery.limits import Limits
 from services.alerting.delivery.ports import Clock, Observer, Sender, Store, SystemClock, Unobserved
 from services.alerting.delivery.recorder import Recorder
 from services.alerting.delivery.retry import Answer, Verdict, next_attempt
@@ -29,22 +29,6 @@ LOOK_AGAIN_S: Final = 60.0
 LOOK_UP_PAUSE_S: Final = 5.0
 GIVE_UP_US: Final = 7 * 86_400_000_000
 """A call that waited this long behind an open circuit is given up: nobody is helped by it any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the dispatcher."""
-
-    at_once: int = 8
-    """Calls under way to one receiver."""
-    send_s: float = 20.0
-    """Longest attempt, whatever its sender does; senders stop at 15 s by themselves."""
-    unrecorded: int = 500
-    """Attempts made whose rows are not written yet: beyond, nothing is sent. A crash repeats as many at most."""
-    linger_s: float = 0.05
-    """Attempts are gathered for this long, so that rows are written together."""
-    fates: int = 100_000
-    """Ends of calls kept in memory; older ones are looked up in the store."""
 
 
 class UnknownCallError(LookupError):

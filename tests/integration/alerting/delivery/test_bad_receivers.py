@@ -18,7 +18,8 @@ import trustme
 from services.alerting.alert import Outcome
 from services.alerting.delivery import http
 from services.alerting.delivery.addresses import Address
-from services.alerting.delivery.dispatcher import Dispatcher, Limits
+from services.alerting.delivery.dispatcher import Dispatcher
+from services.alerting.delivery.limits import Limits
 from services.alerting.delivery.receivers import Alertmanager, PagerDuty, Slack, Webhook
 from services.alerting.delivery.retry import Answer, Verdict
 from services.alerting.delivery.senders import HttpSender, build_senders

@@ -109,6 +109,7 @@ async def test_a_mail_arrives_and_a_repeat_is_the_same() -> None:
     assert first.content == second.content
     assert first.mail_from == "cx@shop.example"
     assert first.rcpt_tos == ["desk@shop.example", "two@shop.example"]
+    assert isinstance(first.content, bytes)
     read = message_from_bytes(first.content, policy=default)
     assert read["Message-ID"] == f"<{make_call('a').call_id}@shop.example>"
 
@@ -116,7 +117,7 @@ async def test_a_mail_arrives_and_a_repeat_is_the_same() -> None:
 async def test_starttls_and_login(authority: trustme.CA, trusted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     post = Post()
     with_login: dict[str, Any] = {"tls": "starttls", "ca_file": trusted, "user": "cx", "password": "env:MAIL_PASSWORD"}
-    settings = {"require_starttls": True, "authenticator": login, "auth_required": True}
+    settings: dict[str, Any] = {"require_starttls": True, "authenticator": login, "auth_required": True}
     async with mail_server(post, tls_context=tls(authority), **settings) as port:
         monkeypatch.setenv("MAIL_PASSWORD", "right")
         assert (await send(receiver(port, **with_login))).verdict is Verdict.DELIVERED

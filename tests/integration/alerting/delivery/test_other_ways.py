@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from services.alerting.alert import Outcome
 from services.alerting.delivery import long_tail
-from services.alerting.delivery.dispatcher import Dispatcher, Limits
+from services.alerting.delivery.dispatcher import Dispatcher
+from services.alerting.delivery.limits import Limits
 from services.alerting.delivery.metrics import DeliveryMetrics
 from services.alerting.delivery.ports import Unobserved
 from services.alerting.delivery.receivers import Apprise, File, Webhook
@@ -86,7 +87,7 @@ def test_apprise_without_the_extra_says_what_to_install(monkeypatch: pytest.Monk
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(long_tail.importlib, "import_module", missing)
+    monkeypatch.setattr("services.alerting.delivery.long_tail.importlib.import_module", missing)
     with pytest.raises(long_tail.ExtraMissingError, match=r"touchstone-cx\[apprise\]"):
         build_senders([Apprise(name="tail", type="apprise", url_from="env:TAIL")])
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.alerting.alert import Call, Outcome, Turn
-from services.alerting.delivery.dispatcher import Dispatcher, Limits
+from services.alerting.delivery.dispatcher import Dispatcher
+from services.alerting.delivery.limits import Limits
 from services.alerting.delivery.retry import Answer, Verdict
 from tests.unit.alerting.delivery.world import START_US, HandClock, MemoryStore, Scripted, make_call, run_until
 

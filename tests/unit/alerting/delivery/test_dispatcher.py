@@ -8,7 +8,8 @@ import pytest
 
 from services.alerting.alert import Attempt, Call, Outcome
 from services.alerting.delivery.circuit import Mode
-from services.alerting.delivery.dispatcher import Dispatcher, Limits, UnknownCallError
+from services.alerting.delivery.dispatcher import Dispatcher, UnknownCallError
+from services.alerting.delivery.limits import Limits
 from services.alerting.delivery.ports import Sender
 from services.alerting.delivery.retry import Answer, Verdict
 from tests.unit.alerting.delivery.world import (

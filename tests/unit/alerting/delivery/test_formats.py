@@ -169,7 +169,9 @@ def test_a_mail_has_no_header_that_was_slipped_in(size: Any) -> None:
     assert read["Message-ID"] == f"<{size.call_id}@shop.example>"
     assert ("In-Reply-To" in read) is bool(size.about)
     assert [part.get_content_type() for part in read.walk()] == ["multipart/alternative", "text/plain", "text/html"]
-    html = read.get_body(("html",)).get_content()
+    part = read.get_body(("html",))
+    assert part is not None
+    html = part.get_content()
     assert "<script>" not in html
     assert read["To"] == "desk@shop.example, Desk Two <two@shop.example>"
 
