@@ -40,10 +40,35 @@ CALLS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {"rule": pl.String, "
 
 @dataclass(slots=True)
 class _Fired:
-    alert: Alert
+    """What is told of an alert in the end: the alert itself is large."""
+
+    rule: str
+    customer_id: str
     step: int
+    fired_us: int
+    risk: float | None
+    score: float | None
+    value_at_risk: float | None
+    segment: str
     fate: Fate = Fate.WAITING
     called_us: int | None = None
+
+    @classmethod
+    def of(cls, alert: Alert, step: int) -> _Fired:
+        def number(name: str) -> float | None:
+            value = alert.facts[name]
+            return value if isinstance(value, float) else None
+
+        return cls(
+            alert.rule,
+            alert.customer_id,
+            step,
+            alert.fired_us,
+            number("risk"),
+            number("score"),
+            number("value_at_risk"),
+            str(alert.facts["segment"]),
+        )
 
 
 class Rehearsal:
@@ -68,29 +93,28 @@ class Rehearsal:
         self._states.update((state_key(state), state) for state in decided.states if state.rule != PLACE)
         for alert in decided.alerts:
             if alert.turn is Turn.FIRING:
-                self._fired[alert.alert_id] = _Fired(alert, self._steps)
+                self._fired[alert.alert_id] = _Fired.of(alert, self._steps)
         self._make_calls(sorted(decided.alerts, key=lambda alert: alert.at_us), until_us)
         self._steps += 1
 
     def alerts(self) -> pl.DataFrame:
         """`ALERTS`, in the order in which they fired."""
-        rows = []
-        for fired in self._fired.values():
-            facts = fired.alert.facts
-            numbers = (facts[name] for name in ("risk", "score", "value_at_risk"))
-            rows.append(
-                (
-                    fired.alert.rule,
-                    fired.alert.alert_id,
-                    fired.alert.customer_id,
-                    fired.step,
-                    fired.alert.fired_us,
-                    fired.called_us,
-                    fired.fate.value,
-                    *(number if isinstance(number, float) else None for number in numbers),
-                    str(facts["segment"]),
-                )
+        rows = [
+            (
+                fired.rule,
+                alert_id,
+                fired.customer_id,
+                fired.step,
+                fired.fired_us,
+                fired.called_us,
+                fired.fate.value,
+                fired.risk,
+                fired.score,
+                fired.value_at_risk,
+                fired.segment,
             )
+            for alert_id, fired in self._fired.items()
+        ]
         return pl.DataFrame(rows, schema=ALERTS, orient="row")
 
     def calls(self) -> pl.DataFrame:
