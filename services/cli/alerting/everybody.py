@@ -1,7 +1,7 @@
 """Everybody's signals as of any moments, in order: events folded as the stream folds them, and a review of all.
 
-For history that has no recorded signals. Each event counts from when it happened. Memory: about 1 KiB a customer, and
-one chunk of events.
+For history that has no recorded signals. Each event counts from when it happened. Memory: some KiB a customer while all
+are judged, and one chunk of events.
 """
 
 from __future__ import annotations
