@@ -136,11 +136,11 @@ def test_says_where_it_is_wrong_and_what_to_do(more: str, said: str) -> None:
         ),
         (
             "version: 1\nreceivers: [{name: x, type: slack}]",
-            "2:13: receivers[0]: has no address; give url, or url_from",
+            "2:13: receivers[0]: give url, or url_from where the address is itself a secret",
         ),
         (
             "version: 1\nreceivers: [{name: x, type: slack, url: http://x}]",
-            "2:41: receivers[0].url: cannot be called; write an https address",
+            "2:13: receivers[0]: url: plain http is for receivers with `local: true`",
         ),
     ],
 )

@@ -144,6 +144,8 @@ async def run_until(dispatcher: Dispatcher, clock: HandClock, until_us: int) -> 
         due_us = dispatcher.next_us()
         if due_us is None or due_us > until_us:
             return
-        for _ in range(5):  # until whoever waits for the clock has begun to
+        # Whoever has worked out how long to wait must have begun to before the clock moves: some turns of the loop, as
+        # the waits of before are ended first.
+        for _ in range(40):
             await asyncio.sleep(0)
         clock.move_to(due_us)
