@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from importlib import metadata
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra.kafka.topics import topics_for
+from services.alerting.delivery import addresses
+from services.alerting.rules.read import read_rules
+from services.alerting.settings import AlertingSettings
 from services.cli.learning.models import models
 from services.cli.main import COMMANDS
 from services.cli.settings import PREFIX, known_names
@@ -31,15 +35,31 @@ OLDEST_KUBERNETES = "1.29"
 PROGRAMS = {
     "ingest": ["services.ingest.main"],
     "scoring": ["services.scoring.main"],
+    "alerting": ["services.alerting.main"],
     "tools": [
         "infra.clickhouse.migrate",
         "infra.kafka.topics",
-        *(f"services.cli.{name}" for name in ("main", "status", "sql", "customer", "import_", "simulate", "rejected")),
+        *(
+            f"services.cli.{name}"
+            for name in (
+                "main",
+                "status",
+                "doctor",
+                "sql",
+                "customer",
+                "import_",
+                "simulate",
+                "rejected",
+                "alerting.app",
+            )
+        ),
         *(f"services.cli.learning.{name}" for name in ("fit", "models", "reporting", "risk")),
     ],
 }
 OPTIONAL = {"charset-normalizer"}
 """Imported where it is there, by numpy's reader of Fortran, and missed by nobody."""
+OPTIONAL_THERE = {"scoring": {"pyyaml"}, "alerting": {"mypy-extensions"}}
+"""Likewise, by Faust's codecs and by sqlglot; others need them."""
 IMPORTED = """
 import importlib, json, sys
 from importlib import metadata
@@ -92,7 +112,8 @@ def test_an_image_has_what_its_programs_import(image: str) -> None:
     )
     imported = {canonicalize_name(name) for name in json.loads(run.stdout)}
     # What only tools of development bring is imported because it is there, and not missed where it is not.
-    missing = (imported & with_what_they_bring(project_requirements())) - with_what_they_bring(listed(image)) - OPTIONAL
+    missing = (imported & with_what_they_bring(project_requirements())) - with_what_they_bring(listed(image))
+    missing -= OPTIONAL | OPTIONAL_THERE.get(image, set())
     assert not missing, f"infra/docker/requirements/{image}.txt lacks {missing}"
 
 
@@ -119,8 +140,8 @@ def test_the_compose_file_tells_settings_that_exist_and_runs_ours_without_rights
     services = yaml.safe_load((COMPOSE / "docker-compose.yml").read_text("utf-8"))["services"]
     monitoring = {name for name, service in services.items() if service.get("profiles") == ["monitoring"]}
     assert monitoring == {"prometheus", "grafana"}
-    assert services.keys() - monitoring == {"kafka", "clickhouse", "prepare", "ingest", "scoring"}
-    for name in ("prepare", "ingest", "scoring"):
+    assert services.keys() - monitoring == {"kafka", "clickhouse", "prepare", "ingest", "scoring", "alerting"}
+    for name in ("prepare", "ingest", "scoring", "alerting"):
         service = services[name]
         assert {told for told in service["environment"] if told.startswith(PREFIX)} <= known_names()
         assert service["read_only"] is True
@@ -128,6 +149,52 @@ def test_the_compose_file_tells_settings_that_exist_and_runs_ours_without_rights
         assert "user" not in service, "the image says it, as a number"
     for name in ("kafka", "clickhouse"):
         assert services[name]["healthcheck"]["test"]
+
+
+def test_the_rules_that_come_with_compose_and_kubernetes_can_be_used_and_call_nobody() -> None:
+    read = read_rules((COMPOSE / "alerting" / "rules.yml").read_bytes())
+    assert read.warnings == []
+    assert [receiver.type for receiver in read.rules.receivers] == ["file"]
+    service = yaml.safe_load((COMPOSE / "docker-compose.yml").read_text("utf-8"))["services"]["alerting"]
+    mounted = [volume.rpartition("}")[2].split(":")[1] for volume in service["volumes"]]
+    assert str(Path(service["environment"]["TOUCHSTONE_ALERTING_RULES"]).parent) in mounted, "a folder, for changes"
+    [rules] = [param.values[0] for param in manifests() if param.id == "ConfigMap-touchstone-alerting-rules"]
+    assert read_rules(rules["data"]["rules.yml"]).rules.receivers == ()
+
+
+def test_alerting_reads_its_rules_and_secrets_from_folders_that_follow_changes() -> None:
+    pod = dict(pods())["touchstone-alerting"]
+    [container] = pod["containers"]
+    settings = {variable["name"]: variable.get("value") for variable in container["env"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    rules = mounts[str(Path(str(settings["TOUCHSTONE_ALERTING_RULES"])).parent)]
+    assert volumes[rules["name"]]["configMap"]["name"] == "touchstone-alerting-rules"
+    keys = mounts[str(Path(str(settings["TOUCHSTONE_API_KEYS"]).removeprefix("@")).parent)]
+    assert volumes[keys["name"]]["secret"]["secretName"] == "touchstone"
+    assert all("subPath" not in mount for mount in mounts.values())
+    stop_s = AlertingSettings(_env_file=None).stop_timeout_s
+    assert pod["terminationGracePeriodSeconds"] > stop_s
+
+
+def test_the_network_lets_alerting_call_no_address_that_it_would_refuse_itself() -> None:
+    [policy] = [param.values[0] for param in manifests() if param.id == "NetworkPolicy-touchstone-alerting"]
+    blocks = [to["ipBlock"] for rule in policy["spec"]["egress"] for to in rule.get("to", ()) if "ipBlock" in to]
+    assert {block["cidr"] for block in blocks} == {"0.0.0.0/0", "2000::/3"}
+
+    def reached(network: IPv4Network | IPv6Network) -> bool:
+        inside = [ip_network(block["cidr"]) for block in blocks]
+        spared = [ip_network(text) for block in blocks for text in block["except"]]
+        return any(network.overlaps(one) for one in inside if one.version == network.version) and not any(
+            network.subnet_of(one)  # type: ignore[arg-type]
+            for one in spared
+            if one.version == network.version
+        )
+
+    refused = [*addresses._LOCAL, *addresses._NEVER, ip_network("169.254.0.0/16"), ip_network("fe80::/10")]
+    assert [str(network) for network in refused if reached(network)] == []
+    ports = {port["port"] for rule in policy["spec"]["egress"] if "ipBlock" in str(rule) for port in rule["ports"]}
+    assert ports == (addresses.HTTP_PORTS | {465, 587}), "those of receivers that are not local; 25 is for servers"
 
 
 def manifests() -> list[Any]:
@@ -187,6 +254,8 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
 def test_a_pod_has_no_rights_that_it_does_not_need(name: str, pod: dict[str, Any]) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["automountServiceAccountToken"] is False
+    if any("secret" in volume for volume in pod["volumes"]):
+        assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"], "or root alone reads them"
     for container in pod["containers"]:
         rights = container["securityContext"]
         assert rights["readOnlyRootFilesystem"] is True
