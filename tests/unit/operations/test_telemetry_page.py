@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import httpx
 import pytest
-from prometheus_client import start_http_server
+from prometheus_client import generate_latest, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.alerting.alert import Outcome, Turn
+from services.alerting.delivery.circuit import Mode
+from services.alerting.delivery.metrics import DeliveryMetrics
+from services.alerting.metrics import AlertingMetrics
 from services.ingest.main import make_server
 from services.ingest.settings import IngestSettings
 from services.scoring import metrics as scoring
@@ -55,6 +60,21 @@ def scoring_page() -> str:
         thread.join()
 
 
+def alerting_page() -> str:
+    """The process's registry, after each outcome once."""
+    metrics = AlertingMetrics()
+    delivery = DeliveryMetrics(metrics.registry)
+    metrics.watch(lambda: True, lambda: 0)
+    metrics.calls(["leaving"])
+    metrics.alerts([SimpleNamespace(rule="leaving", turn=turn) for turn in Turn])  # type: ignore[misc]
+    for outcome in Outcome:
+        delivery.attempted("desk", outcome, 1_000)
+    delivery.first_attempt("desk", 1_000)
+    delivery.queued("desk", 0)
+    delivery.circuit("desk", Mode.CLOSED)
+    return generate_latest(metrics.registry).decode()
+
+
 def families(page: str) -> dict[str, Metric]:
     """By the name on the wire; without the times of creation that come beside counters and histograms."""
     found = {}
@@ -64,10 +84,11 @@ def families(page: str) -> dict[str, Metric]:
     return found
 
 
-@pytest.fixture(params=["Ingest", "Scoring"])
+@pytest.fixture(params=["Ingest", "Scoring", "Alerting"])
 async def told_and_exposed(request: pytest.FixtureRequest) -> tuple[list[Documented], dict[str, Metric]]:
-    page = await ingest_page() if request.param == "Ingest" else scoring_page()
-    return catalogue()[request.param] + catalogue()["Both"], families(page)
+    pages = {"Scoring": scoring_page, "Alerting": alerting_page}
+    page = await ingest_page() if request.param == "Ingest" else pages[request.param]()
+    return catalogue()[request.param] + catalogue()["Every process"], families(page)
 
 
 async def test_what_is_exposed_is_documented_and_the_other_way_round(
@@ -118,4 +139,4 @@ def test_limits_and_metrics_named_in_prose_exist() -> None:
 
 
 def named_metrics(text: str) -> Iterable[str]:
-    return re.findall(r"`((?:touchstone_(?:ingest|scoring)|process)_[a-z_]+)`", text)
+    return re.findall(r"`((?:touchstone_(?:ingest|scoring|alerting)|process)_[a-z_]+)`", text)
