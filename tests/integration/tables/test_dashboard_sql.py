@@ -22,6 +22,9 @@ COLUMNS = {
     "Customers, by risk band": ["risk_band", "customers", "score", "value_at_risk"],
     "Latest record of each partition": ["log_partition", "log_offset", "latest", "seconds_ago"],
     "Repeated events, by conflict": ["conflict", "events", "ids", "latest"],
+    "Alerts, by rule and fate": ["rule", "fate", "alerts", "reached", "latest"],
+    "Deliveries, by receiver and state": ["receiver", "state", "calls", "tried", "latest"],
+    "Cases, open and overdue": ["rule", "owner", "open", "taken_on", "overdue", "oldest"],
 }
 
 
