@@ -12,7 +12,7 @@ from infra.clickhouse.errors import ClickHouseError
 from infra.clickhouse.settings import ClickHouseSettings
 from infra.embedded.probes import http_get
 from infra.kafka.errors import KafkaInfraError
-from schemas.topics import CONSUMER_GROUP, TOUCHPOINTS
+from schemas.topics import ALERTING_GROUP, CONSUMER_GROUP, LOYALTY_SIGNALS, TOUCHPOINTS
 from services.cli.addresses import Addresses
 from services.cli.ask import ask
 from services.cli.settings import StackSettings
@@ -44,6 +44,16 @@ _ACTIVATIONS = """
 WITH transform(log_partition, {partitions}, {committed}, 0) AS committed
 SELECT countIf(log_offset < committed) FROM touchstone.model_activations FINAL
 """
+_ALERTS = """
+SELECT
+    (SELECT count() FROM touchstone.loyalty_signals FINAL),
+    (SELECT countIf(fate = 'waiting') FROM touchstone.alert_log FINAL)
+"""
+_CALLS = """
+SELECT countIf(state = 'delivered'), countIf(state IN ('waiting', 'failing')), countIf(state = 'dead')
+FROM touchstone.alert_deliveries
+"""
+_CASES = "SELECT countIf(state != 'closed'), countIf(overdue) FROM touchstone.cases"
 _RESENT = "SELECT count() FROM touchstone.resent_events FINAL"
 
 
@@ -83,6 +93,23 @@ class Stored:
     unaccounted: int
 
 
+@dataclass(frozen=True, slots=True)
+class AlertFigures:
+    """Alerting: signals, what waits, how calls fared, and cases, ever.
+
+    ``unread``: signals that alerting has not decided by; None while Kafka does not answer.
+    """
+
+    signals: int
+    unread: int | None
+    alerts_waiting: int
+    calls_delivered: int
+    calls_waiting: int
+    calls_dead: int
+    cases_open: int
+    cases_overdue: int
+
+
 @dataclass(slots=True)
 class Figures:
     """All numbers that could be had; ``faults`` names the parts that did not answer, with the reason."""
@@ -90,6 +117,7 @@ class Figures:
     verdicts: dict[str, int] | None = None
     lag: Lag | None = None
     stored: Stored | None = None
+    alerting: AlertFigures | None = None
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +128,9 @@ def gather(settings: StackSettings, where: Addresses) -> Figures:
     figures.lag = _asked(figures, "kafka", lambda: read_lag(where))
     committed = figures.lag.committed if figures.lag is not None else {}
     figures.stored = _asked(figures, "clickhouse", lambda: read_stored(settings, where, committed))
+    if figures.stored is not None:
+        unread = None if figures.lag is None else _asked(figures, "kafka", lambda: read_unread(where))
+        figures.alerting = _asked(figures, "clickhouse", lambda: read_alert_figures(settings, where, unread))
     return figures
 
 
@@ -159,6 +190,23 @@ def read_stored(settings: StackSettings, where: Addresses, committed: dict[int, 
     accounted = stored_below + repeated_below + rejected_below + activations_below
     unaccounted = sum(committed.values()) - accounted
     return Stored(stored, reviews, repeated, conflicting, rejected, refused, resent, unaccounted)
+
+
+def read_unread(where: Addresses) -> int:
+    """Signals that alerting has not decided by. KafkaInfraError when it cannot be had."""
+    from infra.kafka.admin import KafkaAdmin
+
+    with KafkaAdmin(where.kafka_bootstrap, timeout_s=TIMEOUT_S) as admin:
+        return sum(at.lag for at in admin.group_lag(ALERTING_GROUP, LOYALTY_SIGNALS))
+
+
+def read_alert_figures(settings: StackSettings, where: Addresses, unread: int | None) -> AlertFigures:
+    """Counts of alerting. ClickHouseError when they cannot be had."""
+    clickhouse = clickhouse_settings(settings, where)
+    [(signals, waiting)] = ask(clickhouse, _ALERTS)
+    [(delivered, calls_waiting, dead)] = ask(clickhouse, _CALLS)
+    [(cases, overdue)] = ask(clickhouse, _CASES)
+    return AlertFigures(signals, unread, waiting, delivered, calls_waiting, dead, cases, overdue)
 
 
 def clickhouse_settings(settings: StackSettings, where: Addresses, *, reader: bool = False) -> ClickHouseSettings:

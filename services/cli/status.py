@@ -71,6 +71,7 @@ def _document(settings: StackSettings, state: StackState | None, where: Addresse
         "ingest_since_start": figures.verdicts,
         "lag": None if figures.lag is None else {**asdict(figures.lag), "waiting_total": figures.lag.waiting_total},
         "events": None if figures.stored is None else asdict(figures.stored),
+        "alerting": None if figures.alerting is None else asdict(figures.alerting),
         "unreachable": figures.faults,
     }
 
@@ -123,6 +124,7 @@ def _print(settings: StackSettings, state: StackState | None, where: Addresses, 
         ["address", ""],
         [
             ["ingest", where.ingest_url],
+            ["alerting", where.alerting_url],
             ["Kafka", where.kafka_bootstrap],
             ["ClickHouse", f"{where.clickhouse_host}:{where.clickhouse_port}"],
             ["ClickHouse HTTP", where.clickhouse_http_url],
@@ -130,6 +132,8 @@ def _print(settings: StackSettings, state: StackState | None, where: Addresses, 
     )
     print()
     print_table(["events", ""], _counts(figures))
+    print()
+    print_table(["alerting", ""], _alerting(figures))
     for stop in figures.lag.stopped if figures.lag is not None else ():
         say(
             f"stopped: partition {stop.partition} at offset {stop.offset:,}, as {stop.rejected:,} of {stop.records:,} "
@@ -158,6 +162,20 @@ def _counts(figures: Figures) -> list[list[str]]:
         rows.append(["unaccounted for", _number(stored.unaccounted)])
     rows += [[f"{what} by ingest since its start", _number(count)] for what, count in (figures.verdicts or {}).items()]
     return rows
+
+
+def _alerting(figures: Figures) -> list[list[str]]:
+    alerting = figures.alerting
+    return [
+        ["signals", _number(alerting.signals if alerting else None)],
+        ["  waiting to be decided by", _number(alerting.unread if alerting else None)],
+        ["alerts in no call yet", _number(alerting.alerts_waiting if alerting else None)],
+        ["calls delivered", _number(alerting.calls_delivered if alerting else None)],
+        ["  going, or tried again", _number(alerting.calls_waiting if alerting else None)],
+        ["  given up", _number(alerting.calls_dead if alerting else None)],
+        ["cases not closed", _number(alerting.cases_open if alerting else None)],
+        ["  overdue", _number(alerting.cases_overdue if alerting else None)],
+    ]
 
 
 def _number(value: int | None) -> str:

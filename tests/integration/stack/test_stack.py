@@ -114,7 +114,7 @@ def test_an_event_is_stored_and_the_books_balance(stack: Stack) -> None:
     send(stack)
     after = settled(stack)
     assert after["healthy"]
-    assert [part["name"] for part in after["parts"]] == ["kafka", "clickhouse", "scoring-1", "ingest"]
+    assert [part["name"] for part in after["parts"]] == ["kafka", "clickhouse", "scoring-1", "alerting", "ingest"]
     assert all(part["state"] == "ready" and part["rss_mib"] > 5 for part in after["parts"])
     assert after["ingest_since_start"]["accepted"] == before["ingest_since_start"]["accepted"] + 1
     assert after["events"]["stored"] == before["events"]["stored"] + 1
@@ -123,6 +123,8 @@ def test_an_event_is_stored_and_the_books_balance(stack: Stack) -> None:
     text = stack.command("status")
     assert text.returncode == 0
     assert "waiting to be scored" in text.stdout
+    assert "waiting to be decided by" in text.stdout
+    assert after["alerting"]["calls_dead"] == after["alerting"]["cases_open"] == 0
 
 
 def test_a_second_up_changes_nothing(stack: Stack) -> None:
@@ -165,11 +167,11 @@ def test_a_stopped_part_is_named_and_the_rest_still_told(stack: Stack) -> None:
     document = json.loads(status.stdout)
     assert status.returncode == 3
     assert list(document["unreachable"]) == ["clickhouse"]
-    assert document["events"] is None
+    assert document["events"] is document["alerting"] is None
     assert document["lag"]["accepted"] >= 0
     assert doctor.returncode == 1
     failed = {finding["check"] for finding in json.loads(doctor.stdout) if finding["level"] == "fail"}
-    assert failed - {"packages"} == {"clickhouse"}
+    assert failed - {"packages"} == {"clickhouse", "alerting"}
 
 
 def test_killed_parts_come_back_with_their_data(stack: Stack) -> None:
