@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,11 @@ from services.alerting.rules.fields import FIELDS
 Segments = Mapping[str, Sequence[tuple[int, str]]]
 """By customer: offsets in the log, ascending, at which attribute ``segment`` was told, and what it said."""
 
+MOST_US: Final = 7_258_118_400_000_000
+"""2200-01-01: tables keep no time far beyond it."""
+_MOST_PARTITION: Final = 2**16 - 1
+_MOST_OFFSET: Final = 2**63 - 1
+
 _GIVEN: Final = tuple(name for name in FIELDS if name not in ("band", "segment"))
 
 
@@ -29,14 +35,30 @@ class Taken:
 
 
 def read(values: Sequence[bytes]) -> Taken:
-    """Signals out of the topic's records."""
+    """Signals out of the topic's records. Never raises."""
     taken = Taken([], [])
     for place, value in enumerate(values):
         try:
-            taken.signals.append(LoyaltySignal.model_validate_json(value))
+            signal = LoyaltySignal.model_validate_json(value)
         except ValidationError:
             taken.unreadable.append(place)
+            continue
+        if _can_be_kept(signal):
+            taken.signals.append(signal)
+        else:
+            taken.unreadable.append(place)
     return taken
+
+
+def _can_be_kept(signal: LoyaltySignal) -> bool:
+    """Whether tables have room for what it says: one record that cannot be written would hold up all after it."""
+    return (
+        signal.customer_id != ""
+        and 0 <= signal.judged_at_us < MOST_US
+        and 0 <= signal.log_partition <= _MOST_PARTITION
+        and 0 <= signal.log_offset <= _MOST_OFFSET
+        and all(math.isfinite(reason.log_odds) for reason in signal.reasons)
+    )
 
 
 def frame(signals: Sequence[LoyaltySignal], segments: Segments) -> pl.DataFrame:
