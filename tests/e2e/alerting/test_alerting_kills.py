@@ -22,7 +22,7 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 def rising_rules(desk: Desk, prefix: str) -> RuleSet:
     return desk.rules(
-        *(rule(f"{prefix}-{level}", f"risk >= {level}", until="risk < 0.01").copy() for level in LEVELS),
+        *(rule(f"{prefix}-{round(100 * level)}", f"risk >= {level}", until="risk < 0.01") for level in LEVELS)
     )
 
 
