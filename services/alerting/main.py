@@ -94,6 +94,7 @@ class Service:
         """Raises RulesError, OSError and ExtraMissingError for the rules file, ValueError for keys."""
         self._settings = settings
         self._file = RulesFile(settings.rules)
+        self._rules = self._file.rules
         build_senders(self._file.rules.receivers)
         link_keys = keys_of(settings.link_keys, "TOUCHSTONE_ALERTING_LINK_KEYS")
         self._token_keys = TokenKeys(tuple(key.encode() for key in link_keys)) if link_keys else None
@@ -128,7 +129,7 @@ class Service:
         loop = asyncio.get_running_loop()
         desk = Desk(
             self._tables,
-            lambda: self._file.rules,
+            lambda: self._rules,
             lambda alerts: _into(loop, self._take, alerts),
             self._metrics,
             now_us,
@@ -192,6 +193,8 @@ class Service:
         self._holds = holds
         # At once: alerts that are decided from now on are for the next office, also while the former one closes.
         self._office = self._make_office() if holds else None
+        # Not before: an office of the former rules would leave alerts of a new rule untold.
+        self._rules = self._file.rules
         self._changed.set()
 
     async def _watch_rules(self) -> None:

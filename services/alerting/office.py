@@ -7,11 +7,12 @@ written before what became of their alerts, and before the dispatcher has them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -86,6 +87,7 @@ class Office:
         self._wake = asyncio.Event()
         self._patience = Patience(round(intervals.sweep_s * 1e6))
         self._metrics = metrics
+        self._closing = False
 
     def take(self, alerts: Sequence[Alert]) -> None:
         """Alerts that were decided and kept. From the event loop."""
@@ -98,7 +100,7 @@ class Office:
         return len(self._tray.alerts)
 
     async def run(self) -> None:
-        """Until cancelled: then calls under way end first."""
+        """Until cancelled: then what is being kept is kept and calls under way end first, however often it is told."""
         await self._patiently(self._open, "the office cannot open yet")
         delivering = asyncio.ensure_future(self.dispatcher.run())
         try:
@@ -109,7 +111,8 @@ class Office:
                 group.create_task(self._watch(delivering))
         finally:
             self.dispatcher.stop()
-            await asyncio.shield(delivering)
+            await _end_of(delivering)
+            delivering.result()
 
     async def _watch(self, delivering: asyncio.Future[None]) -> None:
         await asyncio.shield(delivering)
@@ -121,6 +124,8 @@ class Office:
                 return
             except self._transient as error:
                 _log.warning("%s: %s", complaint, error)
+                if self._closing:
+                    raise
                 await asyncio.sleep(RETRY_S)
 
     async def _open(self) -> None:
@@ -139,12 +144,17 @@ class Office:
 
     async def _plan_forever(self) -> None:
         while True:
-            wake_us = 0
+            # Half of a plan must not be written after this office has closed: the next one would not see it, and call
+            # again.
+            planning = asyncio.ensure_future(self._plan())
             try:
-                wake_us = await self._plan()
-            except self._transient as error:
-                _log.warning("calls cannot be kept yet: %s", error)
-                wake_us = self._now_us() + round(RETRY_S * 1e6)
+                wake_us = await asyncio.shield(planning)
+            except asyncio.CancelledError:
+                self._closing = True
+                await _end_of(planning)
+                if (error := planning.exception()) is not None:
+                    _log.warning("calls could not be kept at the end: %s", error)
+                raise
             await self._until(wake_us)
 
     async def _until(self, wake_us: int) -> None:
@@ -160,23 +170,25 @@ class Office:
         self._wake.clear()
         waiting = list(self._tray.alerts.values())
         planned = plan(self._rules, waiting, self._past, self._now_us())
-        if planned.fates:
+        if planned.calls:
             told = self._told([alert for call in planned.calls for alert in call.alerts])
             calls = [call for each in planned.calls for call in tell.calls(each, self._rules, told)]
-            ended = [self._tray.alerts[key] for key in planned.fates if key in self._tray.alerts]
-            await asyncio.to_thread(self._store.write_calls, calls)
+            # An error may come after the rows: what is tried again is the same, or somebody would be called twice.
+            await self._patiently(lambda: asyncio.to_thread(self._store.write_calls, calls), "calls cannot be kept yet")
             self.dispatcher.submit(calls)
-            await asyncio.to_thread(self._store.write_alerts, ended, planned.fates)
-            self._past = self._past.after(calls, planned.fates, waiting)
+            self._metrics.calls([call.rule for call in calls])
+        else:
+            calls = []
+        if planned.fates:
+            ended = [self._tray.alerts[key] for key in planned.fates if key in self._tray.alerts]
+            await self._patiently(
+                lambda: asyncio.to_thread(self._store.write_alerts, ended, planned.fates),
+                "what became of alerts cannot be kept yet",
+            )
             for key in planned.fates:
                 self._tray.alerts.pop(key, None)
-            self._metrics.calls([call.rule for call in calls])
-        elif planned.calls:  # a notice about alerts that ended before
-            calls = [call for each in planned.calls for call in tell.calls(each, self._rules, self._told(()))]
-            await asyncio.to_thread(self._store.write_calls, calls)
-            self.dispatcher.submit(calls)
-            self._past = self._past.after(calls, {}, waiting)
-            self._metrics.calls([call.rule for call in calls])
+        if calls or planned.fates:
+            self._past = self._past.after(calls, planned.fates, waiting)
         return planned.wake_us
 
     # Time
@@ -247,3 +259,10 @@ class Office:
         self._store.write_alerts(fresh)
         self._metrics.alerts(fresh)
         return fresh
+
+
+async def _end_of(work: asyncio.Future[Any]) -> None:
+    """Wait until something has ended, also when cancelled meanwhile."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({work})

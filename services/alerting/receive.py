@@ -119,7 +119,11 @@ def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self._answer(413)
                 return
-            self._answer(inbox.take(dict(self.headers.items()), self.rfile.read(int(length))).value)
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):  # the sender went away: it comes again
+                self.close_connection = True
+                return
+            self._answer(inbox.take(dict(self.headers.items()), body).value)
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """What is noted is told by `Inbox.noted`."""

@@ -1,4 +1,4 @@
-"""A fake of alerting's tables, in memory, for tests of who uses them; it can refuse, and end the process, at any effect."""
+"""A fake of alerting's tables, in memory: it can refuse any write, before or after the rows are there."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.signal import LoyaltySignal, encode_signals
 from schemas.signal import SIGNALS as STREAM
+from schemas.signal import LoyaltySignal, encode_signals
 from services.alerting.decide import SIGNALS
 from services.alerting.intake import frame, read, segment_at
 from tests.fakes.alerting import START_US
