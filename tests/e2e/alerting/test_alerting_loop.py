@@ -80,7 +80,8 @@ def test_time_alone_fires_rules_once_and_a_redelivery_by_scoring_calls_nobody(de
     )
     now_us = time.time_ns() // 1000
     events = [
-        event(who, "interaction", 30 * 24, now_us, attributes={"segment": who[-1]}) for who in ("time-w", "time-s", "time-h")
+        event(who, "interaction", 30 * 24, now_us, attributes={"segment": who[-1]})
+        for who in ("time-w", "time-s", "time-h")
     ]
     events += [event(who, "complaint_opened", 5, now_us, case_id="1") for who in ("time-w", "time-h")]
     bought = {"amount_micros": 20_000_000, "currency": "EUR"}
