@@ -1,10 +1,14 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: time and size of a request's head."""
+"""uvicorn with what it lacks: limits on time and size of a request's head, and a quiet end after a signal."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
 from typing import Any, Final
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 32 << 10
@@ -73,3 +77,16 @@ def guarded(head_timeout_s: float = HEAD_TIMEOUT_S, max_head_bytes: int = MAX_HE
     """A protocol class with other limits, for uvicorn's setting ``http``."""
     members: dict[str, Any] = {"head_timeout_s": head_timeout_s, "max_head_bytes": max_head_bytes}
     return type("GuardedProtocol", (GuardedProtocol,), members)
+
+
+class Server(uvicorn.Server):
+    """Ends with code 0 after a signal: uvicorn's own would raise it again once everything is done."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

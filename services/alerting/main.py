@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from pydantic import SecretStr, ValidationError
 from infra.clickhouse.client import connect
 from infra.clickhouse.errors import TransientError
 from infra.clickhouse.settings import ClickHouseSettings
-from infra.guarded_http import guarded
+from infra.guarded_http import Server, guarded
 from infra.kafka.errors import ClusterUnreachableError
 from infra.kafka.follow import Followed, Follower
 from infra.kafka.publish import Publisher
@@ -59,21 +59,6 @@ MOST_RETRY_S: Final = 2
 def now_us() -> int:
     """The process's clock, microseconds UTC."""
     return time.time_ns() // 1000
-
-
-class _Server(uvicorn.Server):
-    """Ends when told, and does not raise the signal again."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        import signal
-
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def keys_of(given: SecretStr, name: str) -> tuple[str, ...]:
@@ -162,9 +147,9 @@ class Service:
             await asyncio.to_thread(follower.stop)
         return server.started
 
-    def _server(self) -> _Server:
+    def _server(self) -> Server:
         settings = self._settings
-        return _Server(
+        return Server(
             uvicorn.Config(
                 alerting_app(self._ports),
                 host=settings.host,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import signal
 import sys
-from collections.abc import Iterator
 
 import uvicorn
 from pydantic import ValidationError
 
-from infra.guarded_http import HEAD_TIMEOUT_S, guarded
+from infra.guarded_http import HEAD_TIMEOUT_S, Server, guarded
 from infra.kafka.errors import KafkaInfraError
 from infra.kafka.producer import LogProducer, QueueFullError
 from infra.logs import LogSettings, set_up
@@ -20,19 +17,6 @@ from services.ingest.app import Edge, make_app
 from services.ingest.metrics import Metrics
 from services.ingest.settings import IngestSettings, SettingsError, load
 from services.ingest.writer import Writer
-
-
-class _Server(uvicorn.Server):
-    """Ends with code 0 after a signal: uvicorn's own would raise it again once everything is done."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def make_server(settings: IngestSettings) -> uvicorn.Server:
@@ -57,7 +41,7 @@ def make_server(settings: IngestSettings) -> uvicorn.Server:
         metrics=metrics,
     )
     app = make_app(Edge(settings, writer, metrics), writer, settings)
-    return _Server(
+    return Server(
         uvicorn.Config(
             app,
             host=settings.host,
