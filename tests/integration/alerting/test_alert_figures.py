@@ -38,17 +38,17 @@ def told(clickhouse: ClickHouse) -> ClickHouse:
 
 
 def test_status_counts_what_waits_what_died_and_what_is_overdue(
-    told: ClickHouse, clickhouse_address: ClickHouseSettings, tmp_path: Path
+    told: ClickHouse, migrated: ClickHouseSettings, tmp_path: Path
 ) -> None:
     settings = StackSettings(
         _env_file=None,
         data_dir=tmp_path,
-        clickhouse_host=clickhouse_address.host,
-        clickhouse_port=clickhouse_address.port,
-        clickhouse_http_port=clickhouse_address.http_port,
-        clickhouse_user=clickhouse_address.user,
-        clickhouse_password=clickhouse_address.password,
-        clickhouse_reader_password=clickhouse_address.password,
+        clickhouse_host=migrated.host,
+        clickhouse_port=migrated.port,
+        clickhouse_http_port=migrated.http_port,
+        clickhouse_user=migrated.user,
+        clickhouse_password=migrated.password,
+        clickhouse_reader_password=migrated.password,
     )
     assert read_alert_figures(settings, locate(settings), 7) == AlertFigures(
         signals=0,
