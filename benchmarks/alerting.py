@@ -89,7 +89,8 @@ def rules(urls: dict[str, str], wait: str) -> str:
         }
         for number in range(8)
     ]
-    return yaml.safe_dump({"version": 1, "receivers": receivers, "rules": made})
+    text: str = yaml.safe_dump({"version": 1, "receivers": receivers, "rules": made})
+    return text
 
 
 def start(stack: Stack, urls: dict[str, str], wait: str) -> None:
@@ -146,7 +147,8 @@ class Signals:
 
 def steady(stack: Stack, board: Board, load: Steady, name: str) -> tuple[list[float], float]:
     """Seconds from record to first sight, of each signal that crossed; and the rate that was reached, per s."""
-    signals, sent = Signals(stack.bootstrap, name), {}
+    signals = Signals(stack.bootstrap, name)
+    sent: dict[str, float] = {}
     began_s, number = time.monotonic(), 0
     total = round(load.rate_per_s * (load.warm_s + load.seconds))
     warm = round(load.rate_per_s * load.warm_s)
@@ -167,7 +169,8 @@ def steady(stack: Stack, board: Board, load: Steady, name: str) -> tuple[list[fl
 
 def burst(stack: Stack, board: Board, name: str, signals_at_once: int, crossing: int) -> list[float]:
     """Seconds from the first record to the receiver's first sight, of each signal that crossed, in order of sight."""
-    signals, crossed = Signals(stack.bootstrap, name), []
+    signals = Signals(stack.bootstrap, name)
+    crossed: list[str] = []
     began_s = time.time()
     for number in range(signals_at_once):
         crosses = number % (signals_at_once // crossing) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def ids(calls: list[Call]) -> list[str]:
     return sorted(call.call_id for call in calls)
 
 
-def at(name: str, **more: object) -> Alert:
+def at(name: str, **more: Any) -> Alert:
     return alert(name, NOW_US, **more)
 
 
