@@ -69,12 +69,33 @@ def frame(signals: Sequence[LoyaltySignal], segments: Segments) -> pl.DataFrame:
         "judged_at": [signal.judged_at_us for signal in signals],
         "log_partition": [signal.log_partition for signal in signals],
         "log_offset": [signal.log_offset for signal in signals],
-        "reasons": [[{"reason": r.reason, "log_odds": r.log_odds} for r in signal.reasons] for signal in signals],
         "band": [signal.to_band for signal in signals],
         "segment": [segment_at(segments.get(signal.customer_id, ()), signal.log_offset) for signal in signals],
         **{name: [getattr(signal, name) for signal in signals] for name in _GIVEN},
     }
-    return pl.DataFrame(columns, schema=SIGNALS)
+    flat = {name: type_ for name, type_ in SIGNALS.items() if name != "reasons"}
+    return pl.DataFrame(columns, schema=flat).with_columns(_reasons(signals)).select(list(SIGNALS))
+
+
+def _reasons(signals: Sequence[LoyaltySignal]) -> pl.Series:
+    """Column ``reasons``. Gathered flat and cut into lists after: polars takes nested Python objects slowly."""
+    told = [(row, reason) for row, signal in enumerate(signals) for reason in signal.reasons]
+    by_row = (
+        pl.DataFrame(
+            {
+                "row": [row for row, _ in told],
+                "reason": [reason.reason for _, reason in told],
+                "log_odds": [reason.log_odds for _, reason in told],
+            },
+            schema={"row": pl.UInt32, "reason": pl.String, "log_odds": pl.Float64},
+        )
+        .group_by("row", maintain_order=True)
+        .agg(reasons=pl.struct("reason", "log_odds"))
+    )
+    rows = pl.DataFrame({"row": range(len(signals))}, schema={"row": pl.UInt32})
+    none = pl.lit([], dtype=SIGNALS["reasons"])
+    joined = rows.join(by_row, on="row", how="left", maintain_order="left")
+    return joined.select(pl.col("reasons").fill_null(none)).to_series()
 
 
 def segment_at(told: Sequence[tuple[int, str]], offset: int) -> str:

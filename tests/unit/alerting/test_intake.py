@@ -102,3 +102,15 @@ def test_no_bytes_raise(values: list[bytes]) -> None:
 @pytest.mark.parametrize(("offset", "segment"), [(0, ""), (4, ""), (5, "a"), (8, "a"), (9, "b"), (100, "b")])
 def test_a_segment_is_the_latest_at_or_before(offset: int, segment: str) -> None:
     assert segment_at([(5, "a"), (9, "b")], offset) == segment
+
+
+def test_each_row_keeps_its_own_reasons_in_their_order() -> None:
+    told = [
+        [],
+        [{"reason": "a", "log_odds": 2.0}, {"reason": "b", "log_odds": -1.0}],
+        [{"reason": "c", "log_odds": 0.5}],
+        [],
+    ]
+    taken = read([record(log_offset=offset, reasons=reasons) for offset, reasons in enumerate(told)])
+    assert frame(taken.signals, {}).get_column("reasons").to_list() == told
+    assert frame(taken.signals, {}).schema == pl.Schema(SIGNALS)
