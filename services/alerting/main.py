@@ -199,12 +199,14 @@ class Service:
                 office = self._office
                 if office is None:
                     continue
+                office.dispatcher.announce()
                 term = group.create_task(office.run())
                 ended = asyncio.ensure_future(self._changed.wait())
                 await asyncio.wait({term, ended}, return_when=asyncio.FIRST_COMPLETED)
                 ended.cancel()
                 term.cancel()
                 await asyncio.wait({term})
+                self._delivery.forget()
 
     def _make_office(self) -> Office:
         rules = self._file.rules

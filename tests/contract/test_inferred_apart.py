@@ -15,7 +15,7 @@ FORBIDDEN = ("inferred_experience", "inferred_journeys", "INFERRED_EXPERIENCE", 
 MAY_KNOW = {
     "schemas/tables.py",
     "infra/clickhouse/inferred.py",
-    "infra/clickhouse/migrations/0008_inferred_experience.sql",
+    "infra/clickhouse/migrations/0010_inferred_experience.sql",
     "infra/clickhouse/views/24_inferred_journeys.sql",
     "services/cli/customer.py",
     "services/cli/learning/infer.py",

@@ -68,9 +68,13 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
-        for name in self._senders:
-            self._observer.circuit(name, Mode.CLOSED)
-            self._observer.queued(name, 0)
+        self.announce()
+
+    def announce(self) -> None:
+        """Tell the observer how each receiver stands."""
+        for name, lane in self._lanes.items():
+            self._observer.circuit(name, lane.circuit.mode)
+            self._observer.queued(name, len(lane))
 
     # What comes in
 

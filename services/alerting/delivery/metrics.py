@@ -55,6 +55,12 @@ class DeliveryMetrics:
             registry=registry,
         )
 
+    def forget(self) -> None:
+        """Nobody delivers any more: queues and circuits of before say nothing."""
+        self._queued.clear()
+        self._circuit.clear()
+        self._unrecorded.set(0)
+
     def attempted(self, receiver: str, outcome: Outcome, took_us: int) -> None:
         self._attempts.labels(receiver, outcome.value).inc()
         self._took.labels(receiver).observe(took_us / 1e6)
