@@ -31,12 +31,12 @@ class Member:
         return self.reader.metadata(self.topics)
 
 
-def assigned(*members: Member) -> dict[str, dict[str, list[int]]]:
+def assigned(*members: Member, generation: int = 1) -> dict[str, dict[str, list[int]]]:
     """Partitions by topic, by member; each member is told its own."""
     given = OneReader().assign(Cluster(), list(members))
     by_id = {member.member_id: member for member in members}
     for member_id, assignment in given.items():
-        by_id[member_id].reader.on_assignment(assignment, 1)
+        by_id[member_id].reader.on_assignment(assignment, generation)
     return {
         member_id: {topic: list(partitions) for topic, partitions in assignment.assigned_partitions}
         for member_id, assignment in given.items()
@@ -72,6 +72,15 @@ def test_when_the_reader_goes_the_lowest_of_the_others_takes_over_and_keeps_it()
     assert assigned(third, second) == {"b": ALL, "c": {}}
     # The one that comes back under another id, or the same, stands by.
     assert assigned(Member("a", OneReader()), second, third)["b"] == ALL
+
+
+def test_who_was_replaced_without_knowing_it_does_not_take_back() -> None:
+    paused, relief = Member("a", OneReader()), Member("b", OneReader())
+    assigned(paused, relief, generation=4)
+    assert assigned(relief, generation=5) == {"b": ALL}
+    # It comes back under the lower id, and still says that it reads.
+    assert assigned(paused, relief, generation=6) == {"a": {}, "b": ALL}
+    assert assigned(paused, relief, generation=7) == {"a": {}, "b": ALL}
 
 
 def test_a_topic_that_is_not_there_yet_has_no_partitions() -> None:
