@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from benchmarks.as_of import EVERYTHING
+from benchmarks.as_of import MODELS
 from benchmarks.log import Log, LogSpec, kept
 from benchmarks.memory_tables import MemoryTables
 from infra.clickhouse import events as event_table
@@ -192,7 +192,7 @@ def compare_models(takes: Sequence[Take], cache_customers: int, repeats: int = 5
     """What judging costs by model, beside everything else: medians of runs that take turns."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for _ in range(repeats):
-        for model in (DEFAULT, EVERYTHING):
+        for model in MODELS:
             us = run(takes, cache_customers, model=model).us_per_event()
             found[model.version].append((us["judge"], sum(us.values())))
     for version, runs in found.items():
