@@ -56,5 +56,5 @@ FIELDS: Final[dict[str, Field]] = {
 
 def printable(name: str, longest: int = LONGEST_SUMMARY_NAME) -> str:
     """A name from outside as it may stand in a sentence: no control characters, cut with an ellipsis."""
-    plain = "".join(character if character.isprintable() else " " for character in name)
+    plain = name if name.isprintable() else "".join(c if c.isprintable() else " " for c in name)
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
