@@ -19,6 +19,8 @@ from services.alerting.rules.model import RuleSet, sweep_condition
 MOST_AT_ONCE: Final = 20_000
 """Customers of one sweep; the rest comes with the next."""
 _MOST_DOUBLINGS: Final = 12
+ANSWERED_WITHIN_US: Final = 10_000_000
+"""Nobody is asked for again before: a review is in the log, and its signal on the way."""
 _SEGMENT: Final = "told.segment"
 
 
@@ -92,7 +94,7 @@ class Patience:
             times, next_us = self._asked.get(candidate.customer_id, (0, 0))
             if now_us >= next_us and len(chosen) < MOST_AT_ONCE:
                 chosen.append(candidate)
-                next_us = now_us + (self.interval_us << min(times, _MOST_DOUBLINGS))
+                next_us = now_us + max(self.interval_us << min(times, _MOST_DOUBLINGS), ANSWERED_WITHIN_US)
                 times += 1
             asked[candidate.customer_id] = (times, next_us)
         self._asked = asked

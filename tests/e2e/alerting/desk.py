@@ -19,7 +19,7 @@ from infra.kafka.admin import KafkaAdmin
 from schemas.signal import LoyaltySignal
 from schemas.topics import ALERTING_GROUP, LOYALTY_SIGNALS
 from services.alerting.intake import frame, read
-from services.alerting.receive import Inbox, Taken
+from services.alerting.receive import Inbox, Received, Taken
 from services.alerting.rules.model import RuleSet
 from services.alerting.rules.read import read_rules
 from tests.e2e.checker import read_topic
@@ -58,13 +58,21 @@ class Noted(Inbox):
                 self.seen += 1
         return taken
 
-    def told(self, status: str = "firing") -> list[str]:
+    def about(self, prefix: str) -> list[Received]:
+        """Calls that tell of customers whose names begin so: what tests before left undelivered may come as well."""
+        return [
+            call
+            for call in list(self.calls)
+            if any(alert["customer_id"].startswith(prefix) for alert in call.document["alerts"])
+        ]
+
+    def told(self, status: str = "firing", prefix: str = "") -> list[str]:
         """Ids of alerts, one for each time that a call told of it."""
-        calls = [call for call in list(self.calls) if call.document["status"] == status]
+        calls = [call for call in self.about(prefix) if call.document["status"] == status]
         return [alert["alert_id"] for call in calls for alert in call.document["alerts"]]
 
-    def customers(self, status: str = "firing") -> set[str]:
-        calls = [call for call in list(self.calls) if call.document["status"] == status]
+    def customers(self, status: str = "firing", prefix: str = "") -> set[str]:
+        calls = [call for call in self.about(prefix) if call.document["status"] == status]
         return {alert["customer_id"] for call in calls for alert in call.document["alerts"]}
 
 

@@ -52,8 +52,8 @@ def test_a_crossing_is_called_and_its_recovery_told(desk: Desk, tables: ClickHou
     part = desk.start()
     now_us = time.time_ns() // 1000
     desk.send([("crossing-ann", signal("crossing-ann", 1, now_us, risk=0.8))])
-    desk.machine.until(lambda: len(desk.inbox.calls) == 1, "the call is there")
-    document = desk.inbox.calls[0].document
+    desk.machine.until(lambda: len(desk.inbox.about("crossing-")) == 1, "the call is there")
+    document = desk.inbox.about("crossing-")[0].document
     assert (document["status"], document["severity"], document["owner"]) == ("firing", "critical", "retention")
     told = document["alerts"][0]
     assert (told["customer_id"], told["risk"], told["band"]) == ("crossing-ann", 0.8, "high")
@@ -61,9 +61,10 @@ def test_a_crossing_is_called_and_its_recovery_told(desk: Desk, tables: ClickHou
     desk.machine.until(lambda: cases(tables, "crossing-ann") == [("crossing", "open", False)], "a case is open")
 
     desk.send([("crossing-ann", signal("crossing-ann", 2, now_us + 5_000_000, risk=0.1, band="low"))])
-    desk.machine.until(lambda: len(desk.inbox.calls) == 2, "the notice is there")
-    assert desk.inbox.calls[1].document["status"] == "resolved"
-    assert desk.inbox.calls[1].document["about"] == desk.inbox.calls[0].id
+    desk.machine.until(lambda: len(desk.inbox.about("crossing-")) == 2, "the notice is there")
+    call, notice = desk.inbox.about("crossing-")
+    assert notice.document["status"] == "resolved"
+    assert notice.document["about"] == call.id
     desk.machine.until(lambda: cases(tables, "crossing-ann") == [("crossing", "open", True)], "the case says so")
     assert not desk.inbox.refusals
     desk.end(part)
@@ -90,17 +91,17 @@ def test_time_alone_fires_rules_once_and_a_redelivery_by_scoring_calls_nobody(de
     worker = desk.machine.start_worker(**NO_REVIEWS)
     part = desk.start(sweep_s=0.5)
     everybody = {"time-w", "time-s", "time-h"}
-    desk.machine.until(lambda: desk.inbox.customers() == everybody, "time has made all rules fire")
+    desk.machine.until(lambda: desk.inbox.customers(prefix="time-") == everybody, "time has made all rules fire")
     # Asked for at least two more times, nobody is due: each has been told once.
     swept = desk.metric(part, "reviews_total")
     desk.machine.until_quiet()
-    assert sorted(desk.inbox.told()) == sorted(set(desk.inbox.told()))
-    assert len(desk.inbox.told()) == 3
+    told_of = desk.inbox.told(prefix="time-")
+    assert len(told_of) == len(set(told_of)) == 3
 
     # Somebody answers one of them: that resolves by the sweep too.
     later_us = time.time_ns() // 1000
     produce(desk.machine.bootstrap, [event("time-w", "complaint_resolved", 0, later_us, case_id="1")])
-    desk.machine.until(lambda: desk.inbox.customers("resolved") == {"time-w"}, "the answer is told")
+    desk.machine.until(lambda: desk.inbox.customers("resolved", "time-") == {"time-w"}, "the answer is told")
     assert desk.metric(part, "reviews_total") > swept
     desk.machine.until_quiet()
     assert {who: reviews(tables, who) for who in everybody} == {"time-w": 2, "time-s": 1, "time-h": 2}

@@ -26,7 +26,11 @@ from services.alerting.delivery.senders import HttpSender, build_senders
 from tests.integration.alerting.delivery.bad_servers import Request, answering, cutting, hanging, serving
 from tests.unit.alerting.delivery.world import MemoryStore, make_call, running
 
-NOW_US = time.time_ns() // 1_000
+
+def now_us() -> int:
+    return time.time_ns() // 1_000
+
+
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
@@ -56,7 +60,7 @@ async def send(hook: Any, resolve: Names | None = None) -> Answer:
     sender = HttpSender(hook, resolve=resolve)
     try:
         async with asyncio.timeout(30):
-            return await sender.send(make_call("a"), NOW_US)
+            return await sender.send(make_call("a"), now_us())
     finally:
         await sender.close()
 
@@ -65,7 +69,7 @@ async def test_a_call_is_signed_and_its_connection_kept() -> None:
     async with serving(answering(204)) as server:
         sender = HttpSender(receiver(server.url(), headers={"X-Team": "retention"}))
         for _ in range(3):
-            assert await sender.send(make_call("a"), NOW_US) == Answer(Verdict.DELIVERED, 204)
+            assert await sender.send(make_call("a"), now_us()) == Answer(Verdict.DELIVERED, 204)
         await sender.close()
     assert server.connections == 1
     assert len({request.body for request in server.got}) == len({str(request.headers) for request in server.got}) == 1
@@ -269,11 +273,11 @@ async def test_secrets_rotate_without_a_restart(tmp_path: Path) -> None:
     async with serving(answering(200)) as server:
         hook = Webhook(name="desk", type="webhook", url=server.url(), local=True, signing_secrets=both)
         sender = HttpSender(hook)
-        await sender.send(make_call("a"), NOW_US)
+        await sender.send(make_call("a"), now_us())
         old.write_text("whsec_" + base64.b64encode(b"l" * 32).decode())
-        await sender.send(make_call("a"), NOW_US)
+        await sender.send(make_call("a"), now_us())
         new.write_text("no secret")
-        answer = await sender.send(make_call("a"), NOW_US)
+        answer = await sender.send(make_call("a"), now_us())
         await sender.close()
     before, after = server.got
     standardwebhooks.Webhook(SECRET).verify(before.body, dict(before.headers))
